@@ -1,0 +1,399 @@
+package dbkernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/unisondb/unisondb/dbkernel/internal/codec"
+)
+
+// commitLoop is the committer: the one goroutine that appends. It takes all
+// that is queued, writes it as one group and syncs it; then the group is applied
+// to the memtable in LSN order, and only then lets anyone see it. It starts when
+// a request comes and ends when none is left; what comes meanwhile is the next
+// group, so that groups grow with the load and no timer is needed.
+//
+// Applying a group overlaps with writing the next one. Whatever needs the state
+// after the group before calls settled first: guards, controls, quotas, epochs.
+func (n *Namespace) commitLoop() {
+	for {
+		reqs := n.queue.take()
+		if reqs == nil {
+			return
+		}
+		if control := reqs[0].control; control != nil {
+			n.settled()
+			control()
+			reqs[0].finish(nil)
+			continue
+		}
+		err := n.writable()
+		if err == nil {
+			err = n.waitForRoom()
+		}
+		if err != nil {
+			for _, r := range reqs {
+				r.finish(err)
+			}
+			continue
+		}
+		n.commitGroup(reqs)
+	}
+}
+
+// writable answers why nothing can be appended, if so.
+func (n *Namespace) writable() error {
+	if n.mems.Load() == nil {
+		return ErrClosed
+	}
+	if err := n.frozen.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// waitForRoom holds the committer back while the memtables are ahead of the
+// B+tree: more than two immutable ones, or the node's memory used up. It ends
+// with an error where a flush failed: then writers are told, not kept waiting.
+func (n *Namespace) waitForRoom() error {
+	if n.hasRoom() {
+		return nil
+	}
+	n.settled()
+	if failed, _ := n.flush.failure(); !failed {
+		n.scheduleFlush()
+	}
+	start := time.Now()
+	defer func() { n.counters.stalled.Add(int64(time.Since(start))) }()
+	var err error
+	waitErr := n.db.relieved.wait(context.Background(), func() (over bool) {
+		over, err = n.roomOrError()
+		return over
+	})
+	return errors.Join(err, waitErr)
+}
+
+const (
+	maxImmutable = 2
+	// smallMem is the size up to which a memtable isn't worth a flush, in bytes.
+	smallMem = 256 << 10
+)
+
+func (n *Namespace) hasRoom() bool {
+	return len(n.mems.Load().tables)-1 <= maxImmutable && n.db.memory.Load() <= n.db.opts.MemoryLimit
+}
+
+// roomOrError reports whether waiting is over, and why.
+func (n *Namespace) roomOrError() (over bool, err error) {
+	if n.hasRoom() {
+		return true, nil
+	}
+	if err := n.frozen.Load(); err != nil {
+		return true, *err
+	}
+	if len(n.mems.Load().tables)-1 <= maxImmutable {
+		// The node's memory is used up. If no other namespace holds more, this one
+		// gives what it has.
+		if !n.db.relieve(n) && len(n.mems.Load().tables) == 1 {
+			n.rotate()
+		}
+		if n.mems.Load().active().counted < smallMem && len(n.mems.Load().tables) == 1 {
+			return true, nil // it holds next to nothing: others have to make room
+		}
+	}
+	return n.flush.failure()
+}
+
+// settled waits until all that was appended is applied and published. Only the
+// committer calls it.
+func (n *Namespace) settled() {
+	if n.applying != nil {
+		<-n.applying
+		n.applying = nil
+	}
+}
+
+// head is where the log ends: what the next record follows. The committer's alone.
+type head struct {
+	next  uint64
+	epoch uint64
+	time  int64
+}
+
+// pending is a group while it is being put together.
+type pending struct {
+	head
+	records  []codec.Record
+	accepted []*request
+	ends     []uint64 // the last LSN of each accepted request
+	rejected []*request
+	bytes    int
+	written  *writtenKeys // what the group writes; nil until a guard asks
+	live     int64        // live bytes that the group adds at most
+	upTo     uint64       // replica: the owner's commit LSN
+	begins   bool         // with this process's epoch
+	marks    bool         // with a mark
+}
+
+func (p *pending) add(r codec.Record) {
+	p.records = append(p.records, r)
+	p.bytes += len(r)
+	p.next = r.LSN() + 1
+	p.epoch = r.Epoch()
+	p.time = r.Time()
+}
+
+// commitGroup makes one group of the requests and answers all of them.
+func (n *Namespace) commitGroup(reqs []*request) {
+	if reqs = n.refuseForeign(reqs); len(reqs) == 0 {
+		return
+	}
+	p := &pending{head: n.head}
+	if !n.opts.Load().Replica {
+		p.time = max(p.time, n.db.opts.Clock().UnixNano())
+		if err := n.open(p); err != nil {
+			for _, r := range reqs {
+				r.finish(err)
+			}
+			return
+		}
+	}
+	opening := len(p.records)
+	for _, r := range reqs {
+		n.admit(p, r)
+	}
+	if len(p.records) == opening {
+		n.notWritten(p) // an epoch or a mark waits for something to follow it
+		if n.opts.Load().Replica {
+			n.settled()
+			raise(&n.commit, min(p.upTo, n.durable.Load()))
+			n.advanced.broadcast()
+		}
+		p.finish(nil)
+		return
+	}
+	if err := n.write(p); err != nil {
+		n.notWritten(p)
+		p.finish(err)
+		return
+	}
+	n.settled()
+	done := make(chan struct{})
+	n.applying = done
+	n.wg.Go(func() {
+		defer close(done)
+		p.finish(n.applyGroup(p))
+	})
+}
+
+// refuseForeign answers those requests that this node may not take: writes on a
+// replica, an owner's records on the owner. Nothing may be done for them, least
+// of all an epoch begun.
+func (n *Namespace) refuseForeign(reqs []*request) []*request {
+	replica := n.opts.Load().Replica
+	kept := reqs[:0]
+	for _, r := range reqs {
+		switch {
+		case replica && r.replica == nil:
+			r.finish(n.readOnly())
+		case !replica && r.replica != nil:
+			r.finish(fmt.Errorf("%w: namespace %q is owned by this node and takes no records", ErrInvalid, n.name))
+		default:
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+func (n *Namespace) readOnly() error {
+	return fmt.Errorf("namespace %q: %w: write to its owner", n.name, ErrReadOnly)
+}
+
+// notWritten has the next group begin with the mark that this one was to bring.
+func (n *Namespace) notWritten(p *pending) {
+	if p.marks {
+		n.mark.CompareAndSwap(markWritten, markDue)
+	}
+}
+
+// admit adds a request to the group, or sends it back.
+func (n *Namespace) admit(p *pending, r *request) {
+	var err error
+	if r.replica != nil {
+		err = n.admitReplica(p, r)
+	} else {
+		err = n.admitOwn(p, r)
+	}
+	if err != nil {
+		r.err = err
+		p.rejected = append(p.rejected, r)
+		return
+	}
+	p.accepted = append(p.accepted, r)
+	p.ends = append(p.ends, p.next-1)
+}
+
+func (n *Namespace) admitOwn(p *pending, r *request) error {
+	if r.guard != nil {
+		n.settled()
+		if at := n.changedSince(r.guard, p); at != 0 {
+			r.retryAt = at
+			return errStale
+		}
+	}
+	if err := n.limits.admit(n, p, r); err != nil {
+		return err
+	}
+	rec := r.batch.Seal(p.next, p.epoch, p.time)
+	if len(rec) > codec.MaxRecordLen {
+		return fmt.Errorf("%w: the batch takes %d bytes in the log, at most %d: split it", ErrTooLarge, len(rec), codec.MaxRecordLen)
+	}
+	p.add(rec)
+	return nil
+}
+
+// write appends the group and makes it durable as the configuration says.
+func (n *Namespace) write(p *pending) error {
+	if err := n.log.Append(p.records); err != nil {
+		if isDiskFull(err) {
+			return diskFull(err)
+		}
+		return errors.Join(ErrOutcomeUnknown, n.freeze(err))
+	}
+	n.head = p.head
+	n.appended.Store(p.next - 1)
+	n.counters.appended(p)
+	if p.begins {
+		n.began, n.pendingEpoch = true, nil
+	}
+	if n.synced() {
+		if err := n.log.Sync(); err != nil {
+			return errors.Join(ErrOutcomeUnknown, n.freeze(err))
+		}
+		n.counters.fsyncs.Add(1)
+	}
+	return nil
+}
+
+// applyGroup brings the group into the memtable and publishes it.
+func (n *Namespace) applyGroup(p *pending) error {
+	if n.applyErr == nil {
+		n.applyErr = n.applyRecords(p.records)
+	}
+	if n.applyErr != nil { // nothing may be seen that a failed group should be under
+		return errors.Join(ErrOutcomeUnknown, n.freeze(n.applyErr))
+	}
+	last := p.records[len(p.records)-1].LSN()
+	n.applied.Store(last)
+	n.epoch.Store(p.epoch)
+	n.lastWrite.Store(p.time)
+	n.publish(p, last)
+	return nil
+}
+
+func (n *Namespace) applyRecords(records []codec.Record) error {
+	for _, rec := range records {
+		if err := n.apply(rec); err != nil {
+			return err
+		}
+	}
+	return n.keepEpochTable()
+}
+
+// synced reports whether a group is synced before it counts.
+func (n *Namespace) synced() bool {
+	o := n.opts.Load()
+	return o.Storage.SyncInterval == 0 || o.Replica
+}
+
+// publish lets readers and followers see the group.
+func (n *Namespace) publish(p *pending, last uint64) {
+	r := n.ring.Load()
+	if r == nil {
+		r = &ring{}
+		n.ring.Store(r)
+	}
+	r.add(&group{first: last - uint64(len(p.records)) + 1, last: last, bytes: p.bytes, records: p.records})
+	if n.synced() {
+		raise(&n.durable, last)
+		if n.opts.Load().Replica {
+			raise(&n.commit, min(p.upTo, last))
+		} else {
+			raise(&n.commit, last)
+		}
+	} else {
+		n.syncSoon()
+	}
+	n.advanced.broadcast()
+	if len(n.mems.Load().tables) > 1 {
+		n.scheduleFlush()
+	}
+}
+
+// raise sets an LSN if it is higher.
+func raise(at *atomic.Uint64, lsn uint64) {
+	for {
+		old := at.Load()
+		if lsn <= old || at.CompareAndSwap(old, lsn) {
+			return
+		}
+	}
+}
+
+// syncSoon syncs the log after the configured interval, unless that is under way.
+func (n *Namespace) syncSoon() {
+	if n.syncPending.Swap(true) {
+		return
+	}
+	interval := n.opts.Load().Storage.SyncInterval
+	n.wg.Go(func() {
+		n.flush.pause(interval)
+		n.syncPending.Store(false)
+		last := n.applied.Load()
+		if n.frozen.Load() != nil {
+			return
+		}
+		if err := n.log.Sync(); err != nil {
+			_ = n.freeze(err) // the writers of this interval are gone; the next ones are told
+			return
+		}
+		n.counters.fsyncs.Add(1)
+		raise(&n.durable, last)
+		raise(&n.commit, last)
+		n.advanced.broadcast()
+		n.scheduleFlush()
+	})
+}
+
+// finish answers all requests. Those that were sent back are told what to wait
+// for: nothing, if the group that changed what they rely on has failed.
+func (p *pending) finish(err error) {
+	for _, r := range p.rejected {
+		if err != nil {
+			r.retryAt = 0
+		}
+		close(r.done)
+	}
+	for i, r := range p.accepted {
+		if err == nil {
+			r.position = Position{Epoch: p.epoch, LSN: p.ends[i]}
+		}
+		r.finish(err)
+	}
+}
+
+func isDiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// diskFull gives a full disk the kernel's own name.
+func diskFull(err error) error {
+	if isDiskFull(err) {
+		return fmt.Errorf("%w: %w: free some space; nothing was written, reads go on", ErrDiskFull, err)
+	}
+	return err
+}

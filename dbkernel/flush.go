@@ -1,0 +1,502 @@
+package dbkernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/unisondb/unisondb/dbkernel/internal/btree"
+	"github.com/unisondb/unisondb/dbkernel/internal/codec"
+	"github.com/unisondb/unisondb/dbkernel/internal/memtable"
+)
+
+// flusher runs a namespace's flushes, one after another, in a goroutine that is
+// there only while there is something to flush.
+type flusher struct {
+	mu      sync.Mutex
+	running bool
+	failed  error         // of the last try; nil while another is under way
+	quit    chan struct{} // closed when the namespace closes; made on demand
+	quitted bool
+}
+
+func (f *flusher) quitChannel() chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.quit == nil {
+		f.quit = make(chan struct{})
+	}
+	return f.quit
+}
+
+// stop ends pauses.
+func (f *flusher) stop() {
+	quit := f.quitChannel()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.quitted {
+		f.quitted = true
+		close(quit)
+	}
+}
+
+// pause waits for d or until the namespace closes.
+func (f *flusher) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-f.quitChannel():
+	}
+}
+
+// failure reports whether the last flush failed, and why.
+func (f *flusher) failure() (failed bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failed != nil, f.failed
+}
+
+// scheduleFlush starts the flusher if there is something that may be flushed.
+func (n *Namespace) scheduleFlush() {
+	f := &n.flush
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.running || n.nextFlush() == nil {
+		return
+	}
+	f.running, f.failed = true, nil
+	n.wg.Go(n.flushLoop)
+}
+
+// nextFlush is the oldest immutable memtable, if all of it is committed.
+func (n *Namespace) nextFlush() *mem {
+	list := n.mems.Load()
+	if list == nil || len(list.tables) < 2 || n.frozen.Load() != nil {
+		return nil
+	}
+	if m := list.tables[len(list.tables)-1]; m.last <= n.commit.Load() {
+		return m
+	}
+	return nil
+}
+
+func (n *Namespace) flushLoop() {
+	for {
+		n.flush.mu.Lock()
+		m := n.nextFlush()
+		if m == nil {
+			n.flush.running = false
+			n.flush.mu.Unlock()
+			n.db.relieved.broadcast()
+			return
+		}
+		n.flush.mu.Unlock()
+
+		n.db.flushSlots <- struct{}{}
+		err := n.flushMem(m)
+		<-n.db.flushSlots
+
+		n.flush.mu.Lock()
+		n.flush.failed = err
+		if err != nil {
+			n.flush.running = false // housekeeping tries again
+		}
+		n.flush.mu.Unlock()
+		if err != nil {
+			n.flushFailed(err)
+			return
+		}
+		n.trim()
+		n.db.relieved.broadcast()
+	}
+}
+
+func (n *Namespace) flushFailed(err error) {
+	n.logger.Error("flushing a memtable failed", "error", err)
+	n.db.event(n, EventFlushFailed, err)
+	if errors.Is(err, btree.ErrFailed) || errors.Is(err, ErrDamaged) || errors.Is(err, syscall.EIO) {
+		_ = n.freeze(fmt.Errorf("flushing to the B+tree: %w", err)) // told to every writer from here on
+	}
+	n.db.relieved.broadcast()
+}
+
+// flushMem brings a memtable into the tree, in one transaction with the
+// checkpoint, and takes it off the list.
+func (n *Namespace) flushMem(m *mem) error {
+	var point checkpoint
+	err := n.tree.Update(func(tx btree.Tx) error {
+		f := &flushTx{n: n, m: m, tx: tx, live: n.point.Load().Live, index: map[string]bool{}, kept: map[codec.ObjectID]bool{}}
+		err := f.run()
+		point = f.point()
+		if err == nil {
+			err = point.write(tx)
+		}
+		return err
+	})
+	if err != nil {
+		return diskFull(asDamage(err))
+	}
+	n.point.Store(&point)
+	n.memsMu.Lock()
+	n.mems.Store(n.mems.Load().withoutOldest())
+	n.memsMu.Unlock()
+	n.db.memory.Add(-m.counted)
+	n.counters.flushes.Add(1)
+	n.counters.flushedKeys.Add(uint64(m.Keys()))
+	return nil
+}
+
+// flushTx is one flush inside its transaction.
+type flushTx struct {
+	n     *Namespace
+	m     *mem
+	tx    btree.Tx
+	live  int64
+	index map[string]bool         // changes of the expiry index: true puts, false deletes
+	kept  map[codec.ObjectID]bool // dropped objects: whether somebody still reads them
+
+	edits []btree.Edit
+	cells []codec.Cell // of the puts among edits
+	buf   []byte
+}
+
+const (
+	flushBatchEdits = 512
+	flushBatchBytes = 4 << 20
+)
+
+func (f *flushTx) run() error {
+	if err := f.freeDropped(); err != nil {
+		return err
+	}
+	if f.m.HasRanges() {
+		if err := f.dropRanges(); err != nil {
+			return err
+		}
+	}
+	it := f.m.Iterate(f.m.last)
+	for ok := it.Seek(nil); ok; ok = it.Next() {
+		if err := f.add(it.Key(), it.Version()); err != nil {
+			return err
+		}
+	}
+	if err := f.applyEdits(); err != nil {
+		return err
+	}
+	return f.applyIndex()
+}
+
+// add turns a key's versions in the memtable into an edit of the tree.
+func (f *flushTx) add(key []byte, v *memtable.Version) error {
+	if v.Kind == memtable.RangeDrop || v.Kind == memtable.IndexEntry {
+		return nil
+	}
+	if prefix := dropPrefix(f.m, key); prefix != nil {
+		if d := f.m.Newest(prefix); d != nil && v.LSN < d.LSN && !f.keepsChunk(key) {
+			return nil // the range is gone from the tree already
+		}
+	}
+	var expired []codec.Version
+	for ; v != nil; v = v.Older() {
+		switch v.Kind {
+		case memtable.Put:
+			if slices.Contains(expired, v.Version) {
+				return f.edit(btree.Edit{Key: key, Delete: true}, codec.Cell{})
+			}
+			return f.put(key, codec.Cell{Version: v.Version, Expiry: v.Expiry, Value: v.Value})
+		case memtable.Expire:
+			expired = append(expired, v.Target)
+		default:
+			return f.edit(btree.Edit{Key: key, Delete: true}, codec.Cell{})
+		}
+	}
+	return f.expireInTree(key, expired)
+}
+
+// expireInTree ends a cell that only the tree has, if it still has one of the
+// versions that were to expire.
+func (f *flushTx) expireInTree(key []byte, expired []codec.Version) error {
+	b, found, err := f.tx.Get(key)
+	if err != nil || !found {
+		return err
+	}
+	c, err := codec.DecodeCellHeader(key, b)
+	if err != nil || !slices.Contains(expired, c.Version) {
+		return err
+	}
+	return f.edit(btree.Edit{Key: key, Delete: true}, codec.Cell{})
+}
+
+func (f *flushTx) put(key []byte, c codec.Cell) error {
+	at := len(f.buf)
+	if at+codec.CellHeaderLen+len(c.Value) > cap(f.buf) && at > 0 {
+		// Growing would move cells that edits point to.
+		if err := f.applyEdits(); err != nil {
+			return err
+		}
+		at = 0
+	}
+	if f.buf == nil {
+		f.buf = make([]byte, 0, min(flushBatchBytes, f.m.Bytes()))
+	}
+	f.buf = codec.AppendCell(f.buf, key, c)
+	return f.edit(btree.Edit{Key: key, Value: f.buf[at:len(f.buf):len(f.buf)]}, c)
+}
+
+func (f *flushTx) edit(e btree.Edit, c codec.Cell) error {
+	f.edits = append(f.edits, e)
+	f.cells = append(f.cells, c)
+	if len(f.edits) < flushBatchEdits {
+		return nil
+	}
+	return f.applyEdits()
+}
+
+// applyEdits hands a batch to the tree and accounts for what it replaced.
+func (f *flushTx) applyEdits() error {
+	err := f.tx.Apply(f.edits, func(i int, head []byte, valueLen int) error {
+		key := f.edits[i].Key
+		if head != nil {
+			if err := f.gone(key, head, valueLen); err != nil {
+				return err
+			}
+		}
+		if !f.edits[i].Delete {
+			f.live += int64(len(key) + len(f.cells[i].Value))
+			if at := f.cells[i].Expiry; at != 0 {
+				f.index[string(codec.ExpiryKey(at, key))] = true
+			}
+		}
+		return nil
+	})
+	f.edits, f.cells, f.buf = f.edits[:0], f.cells[:0], f.buf[:0]
+	return err
+}
+
+// gone accounts for a cell that the tree loses.
+func (f *flushTx) gone(key, head []byte, valueLen int) error {
+	old, err := codec.DecodeCellHeader(key, head)
+	if err != nil {
+		return err
+	}
+	f.live -= int64(len(key) + valueLen - codec.CellHeaderLen)
+	if old.Expiry != 0 {
+		f.index[string(codec.ExpiryKey(old.Expiry, key))] = false
+	}
+	return nil
+}
+
+func (f *flushTx) applyIndex() error {
+	keys := make([]string, 0, len(f.index))
+	for key := range f.index {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	edits := make([]btree.Edit, len(keys))
+	for i, key := range keys {
+		edits[i] = btree.Edit{Key: []byte(key), Delete: !f.index[key]}
+	}
+	return f.tx.Apply(edits, nil)
+}
+
+// dropRanges removes from the tree what the memtable's drops cover: rows, and
+// chunks of objects that nobody reads. Chunks that are being read stay, with a
+// note, until a later flush.
+func (f *flushTx) dropRanges() error {
+	it := f.m.Iterate(f.m.last)
+	for ok := it.Seek([]byte{codec.TypeRow}); ok && it.Key()[0] <= codec.TypeChunk; ok = it.Next() {
+		for v := it.Version(); v != nil; v = v.Older() {
+			if v.Kind == memtable.RangeDrop {
+				if err := f.dropRange(it.Key()); err != nil {
+					return err
+				}
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func (f *flushTx) dropRange(prefix []byte) error {
+	if prefix[0] == codec.TypeChunk {
+		var id codec.ObjectID
+		copy(id[:], prefix[1:])
+		if f.keeps(id) {
+			return f.tx.Put(codec.DropKey(id), nil)
+		}
+		return f.deleteChunks(id)
+	}
+	return f.deleteRow(prefix)
+}
+
+// keeps decides once for the whole flush whether a dropped object's chunks stay
+// because somebody reads them: all of them stay, with a note, or none.
+func (f *flushTx) keeps(id codec.ObjectID) bool {
+	kept, ok := f.kept[id]
+	if !ok {
+		kept = f.n.reads.has(id)
+		f.kept[id] = kept
+	}
+	return kept
+}
+
+func (f *flushTx) keepsChunk(key []byte) bool {
+	id, _, err := codec.SplitChunkKey(key)
+	return err == nil && f.keeps(id)
+}
+
+// freeDropped frees the chunks of objects that were being read at an earlier
+// flush and are no more.
+func (f *flushTx) freeDropped() error {
+	notes, err := f.keysUnder(codec.DropPrefix())
+	if err != nil {
+		return err
+	}
+	for _, note := range notes {
+		id, err := codec.SplitDropKey(note)
+		if err != nil {
+			return err
+		}
+		if f.keeps(id) {
+			continue
+		}
+		if err := f.deleteChunks(id); err != nil {
+			return err
+		}
+		if err := f.tx.Delete(note); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *flushTx) keysUnder(prefix []byte) (keys [][]byte, err error) {
+	c, err := f.tx.Cursor()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	r := keyRange{prefix, codec.PrefixEnd(prefix)}
+	for ok := c.Seek(prefix); ok && r.holds(c.Key()); ok = c.Next() {
+		keys = append(keys, slices.Clone(c.Key()))
+	}
+	return keys, c.Err()
+}
+
+func (f *flushTx) deleteRow(prefix []byte) error {
+	keys, err := f.keysUnder(prefix)
+	if err != nil {
+		return err
+	}
+	_, err = f.deleteKeys(keys)
+	return err
+}
+
+// deleteChunks deletes an object's chunks by their numbers, which have no gaps,
+// so that none of their bytes are read.
+func (f *flushTx) deleteChunks(id codec.ObjectID) error {
+	for first := uint64(0); ; first += flushBatchEdits {
+		keys := make([][]byte, flushBatchEdits)
+		for i := range keys {
+			keys[i] = codec.ChunkKey(id, first+uint64(i))
+		}
+		deleted, err := f.deleteKeys(keys)
+		if err != nil || deleted < len(keys) {
+			return err
+		}
+	}
+}
+
+// deleteKeys deletes keys in their order and answers how many there were.
+func (f *flushTx) deleteKeys(keys [][]byte) (deleted int, err error) {
+	edits := make([]btree.Edit, len(keys))
+	for i, key := range keys {
+		edits[i] = btree.Edit{Key: key, Delete: true}
+	}
+	err = f.tx.Apply(edits, func(i int, head []byte, valueLen int) error {
+		if head == nil {
+			return nil
+		}
+		deleted++
+		return f.gone(keys[i], head, valueLen)
+	})
+	return deleted, err
+}
+
+// point is the checkpoint that belongs to this flush.
+func (f *flushTx) point() checkpoint {
+	old := f.n.point.Load()
+	c := checkpoint{
+		Format: checkpointFormat, Lineage: f.n.lineage,
+		LSN: f.m.last, Epoch: f.m.epoch, Time: f.m.time,
+		Epochs:  epochsUpTo(*f.n.epochs.Load(), f.m.last),
+		Records: old.Records + f.m.records, Live: f.live,
+	}
+	if len(f.m.uploads) > 0 {
+		c.Uploads = make(map[string]int64, len(f.m.uploads))
+		for id, size := range f.m.uploads {
+			c.Uploads[id.String()] = size
+		}
+	}
+	return c
+}
+
+// Flush brings the tree up to the commit LSN.
+func (n *Namespace) Flush(ctx context.Context) error {
+	if err := n.acquire(); err != nil {
+		return err
+	}
+	defer n.release()
+	return n.flushAll(ctx)
+}
+
+// flushAll rotates and waits until the tree contains what was committed then.
+func (n *Namespace) flushAll(ctx context.Context) error {
+	var target uint64
+	if err := n.inCommitter(ctx, func() {
+		n.syncNow()
+		n.rotate()
+		target = n.activeFrom
+	}); err != nil {
+		return err
+	}
+	n.scheduleFlush()
+	var failure error
+	err := n.db.relieved.wait(ctx, func() bool {
+		if frozen := n.frozen.Load(); frozen != nil {
+			failure = *frozen
+			return true
+		}
+		if n.mems.Load().base >= target {
+			return true
+		}
+		n.flush.mu.Lock()
+		defer n.flush.mu.Unlock()
+		failure = n.flush.failed
+		return failure != nil || !n.flush.running && n.nextFlush() == nil
+	})
+	if failure != nil {
+		return failure
+	}
+	return err
+}
+
+// syncNow syncs what sync_interval has left. Only the committer calls it.
+func (n *Namespace) syncNow() {
+	last := n.appended.Load()
+	if n.synced() || n.durable.Load() == last || n.frozen.Load() != nil {
+		return
+	}
+	if err := n.log.Sync(); err != nil {
+		_ = n.freeze(err) // told to every writer from here on
+		return
+	}
+	raise(&n.durable, last)
+	raise(&n.commit, last)
+	n.advanced.broadcast()
+}

@@ -1,0 +1,121 @@
+package dbkernel
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/unisondb/unisondb/dbkernel/internal/codec"
+)
+
+const (
+	groupRequests = 1000    // one pwritev takes 1,024 buffers
+	groupBytes    = 8 << 20 // a larger request makes a group by itself
+)
+
+// request is one writer's wish, answered through done.
+type request struct {
+	batch *codec.Builder // of the owner
+	guard *guard         // what the batch relies on; nil for blind writes
+	free  bool           // passes whatever the quota says
+
+	replica []codec.Record // of a replica: records of the owner, checked
+	upTo    uint64         // the owner's commit LSN
+
+	control func() // runs in the committer, between groups
+
+	bytes int
+	done  chan struct{}
+
+	// The answer, set before done is closed.
+	position Position
+	err      error
+	retryAt  uint64 // with errStale: the LSN to have seen before trying again
+}
+
+// errStale sends a request back: what it relies on has changed.
+var errStale = errors.New("changed meanwhile")
+
+func (r *request) finish(err error) {
+	r.err = err
+	close(r.done)
+}
+
+// queue collects requests while the committer is busy. The committer is a
+// goroutine that is there only while there is something to do.
+type queue struct {
+	mu      sync.Mutex
+	waiting []*request
+	running bool
+}
+
+func (q *queue) busy() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.running || len(q.waiting) > 0
+}
+
+// take removes the next group: controls alone, or requests. It answers nil,
+// and the committer must end, when there is nothing left.
+func (q *queue) take() []*request {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 {
+		q.running = false
+		q.waiting = nil
+		return nil
+	}
+	n, bytes := 0, 0
+	for _, r := range q.waiting {
+		if n > 0 && (n == groupRequests || bytes+r.bytes > groupBytes || r.control != nil || q.waiting[0].control != nil) {
+			break
+		}
+		bytes += r.bytes
+		n++
+	}
+	group := q.waiting[:n:n]
+	q.waiting = q.waiting[n:]
+	return group
+}
+
+// withdraw takes a request back that the committer has not taken yet.
+func (q *queue) withdraw(r *request) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, w := range q.waiting {
+		if w == r {
+			q.waiting = append(q.waiting[:i:i], q.waiting[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// submit hands a request to the committer and waits for its answer. A context
+// that ends takes the request back if it is still waiting; once the committer
+// has it the answer is awaited, so that the caller always learns the outcome.
+func (n *Namespace) submit(ctx context.Context, r *request) error {
+	r.done = make(chan struct{})
+	q := &n.queue
+	q.mu.Lock()
+	q.waiting = append(q.waiting, r)
+	if !q.running {
+		q.running = true
+		n.wg.Go(n.commitLoop)
+	}
+	q.mu.Unlock()
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+		if q.withdraw(r) {
+			return context.Cause(ctx)
+		}
+		<-r.done
+	}
+	return r.err
+}
+
+// inCommitter runs fn between two groups.
+func (n *Namespace) inCommitter(ctx context.Context, fn func()) error {
+	return n.submit(ctx, &request{control: fn})
+}

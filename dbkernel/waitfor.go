@@ -1,0 +1,83 @@
+package dbkernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// positionAt is the position of a record of this history.
+func (n *Namespace) positionAt(lsn uint64) Position {
+	return Position{Lineage: n.lineage, Epoch: epochAt(*n.epochs.Load(), lsn), LSN: lsn}
+}
+
+// WaitFor waits until a new view includes the position. ErrNotCaughtUp when ctx
+// ends first; ErrPositionLost at once where the position isn't in this history.
+func (n *Namespace) WaitFor(ctx context.Context, p Position) error {
+	if err := n.acquireLog(); err != nil {
+		return err
+	}
+	defer n.releaseLog()
+	var lost error
+	err := n.advanced.wait(ctx, func() bool {
+		lost = n.lost(p)
+		return lost != nil || n.readLSN() >= p.LSN && epochAt(*n.epochs.Load(), p.LSN) == p.Epoch || n.closing()
+	})
+	switch {
+	case lost != nil:
+		return lost
+	case err != nil:
+		return fmt.Errorf("%w: this node is at LSN %d, the request asks for at least %d: wait longer, or read from the owner", ErrNotCaughtUp, n.readLSN(), p.LSN)
+	case n.closing():
+		return ErrClosed
+	}
+	return nil
+}
+
+// lost answers why a position can never be reached in this history, nil while it may.
+func (n *Namespace) lost(p Position) error {
+	if p.Lineage != n.lineage {
+		return fmt.Errorf("%w: it is of lineage %s, the namespace is of %s: it was deleted and made again, or restored; read without the position", ErrPositionLost, p.Lineage, n.lineage)
+	}
+	if p.LSN == 0 {
+		return nil
+	}
+	table := *n.epochs.Load()
+	if len(table) == 0 || p.Epoch > table[len(table)-1].Epoch {
+		return nil // an epoch that this node has not heard of yet
+	}
+	for i, e := range table {
+		if e.Epoch != p.Epoch {
+			continue
+		}
+		if p.LSN >= e.FirstLSN && (i+1 == len(table) || p.LSN < table[i+1].FirstLSN) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: LSN %d of epoch %d was cut off when the owner changed: read without the position", ErrPositionLost, p.LSN, p.Epoch)
+}
+
+// Offset is the end of the log.
+func (n *Namespace) Offset() (LogOffset, error) { return n.logOffset(n.appended.Load) }
+
+// Checkpoint is how far the B+tree has the log.
+func (n *Namespace) Checkpoint() (LogOffset, error) {
+	return n.logOffset(func() uint64 { return n.point.Load().LSN })
+}
+
+func (n *Namespace) logOffset(at func() uint64) (LogOffset, error) {
+	if err := n.acquireLog(); err != nil {
+		return LogOffset{}, err
+	}
+	defer n.releaseLog()
+	lsn := at()
+	o := LogOffset{LSN: lsn, Epoch: epochAt(*n.epochs.Load(), lsn)}
+	if lsn == 0 {
+		return o, nil
+	}
+	var err error
+	if o.Segment, o.Offset, err = n.log.Offset(lsn); errors.Is(err, errTrimmed) {
+		return o, nil // the record was trimmed behind the checkpoint; there is no place to name
+	}
+	return o, err
+}
