@@ -1,0 +1,338 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// value is what was written for a key, and where. One that failed was written
+// but isn't valid: it must not be reported as missing as well.
+type value[T any] struct {
+	v      T
+	at     hcl.Range
+	set    bool
+	failed bool
+}
+
+// absent says that nothing was written at all.
+func (v value[T]) absent() bool { return !v.set && !v.failed }
+
+// or is the value, or what holds when nothing was written.
+func (v value[T]) or(otherwise T) T {
+	if v.set {
+		return v.v
+	}
+	return otherwise
+}
+
+// block is what a block may hold: its keys and the blocks inside it.
+type block struct {
+	name   string // how messages call it; empty for the top of a file
+	keys   []key
+	blocks []inner
+}
+
+// key is an argument of a block.
+type key struct {
+	name string
+	set  func(*decoder, *hcl.Attribute)
+}
+
+// inner is a type of block within a block.
+type inner struct {
+	name   string
+	labels []string // what the labels are, for messages
+	decode func(*decoder, *hcl.Block)
+}
+
+// decoder decodes bodies against blocks. Files are decoded one after the other
+// into the same values, so that later files win.
+type decoder struct {
+	*report
+	eval *hcl.EvalContext
+}
+
+// body decodes a body and reports whatever the block doesn't know.
+func (d *decoder) body(body hcl.Body, b block) {
+	schema := &hcl.BodySchema{}
+	for _, k := range b.keys {
+		schema.Attributes = append(schema.Attributes, hcl.AttributeSchema{Name: k.name})
+	}
+	for _, i := range b.blocks {
+		schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: i.name, LabelNames: i.labels})
+	}
+	content, rest, diags := body.PartialContent(schema)
+	d.hcl(diags)
+	d.unknown(rest, b)
+	for _, k := range b.keys {
+		if a, ok := content.Attributes[k.name]; ok {
+			k.set(d, a)
+		}
+	}
+	seen := map[string]hcl.Range{}
+	for _, found := range content.Blocks {
+		if d.repeated(seen, found) {
+			continue
+		}
+		i := slices.IndexFunc(b.blocks, func(i inner) bool { return i.name == found.Type })
+		b.blocks[i].decode(d, found)
+	}
+}
+
+// repeated reports a block that stands twice in one body. Over several files
+// the same block is merged; within one file it is a slip.
+func (d *decoder) repeated(seen map[string]hcl.Range, b *hcl.Block) bool {
+	title := blockTitle(b)
+	first, ok := seen[title]
+	if ok {
+		d.errorf(b.DefRange, "keep one of them", "%s is written twice in one file, first in line %d", title, first.Start.Line)
+		return true
+	}
+	seen[title] = b.DefRange
+	return false
+}
+
+// blockTitle is a block's type and labels as they are written.
+func blockTitle(b *hcl.Block) string {
+	title := b.Type
+	for _, l := range b.Labels {
+		title += fmt.Sprintf(" %q", l)
+	}
+	return title
+}
+
+// unknown reports what is left of a body once the known has been taken.
+func (d *decoder) unknown(rest hcl.Body, b block) {
+	var keys, blocks []string
+	for _, k := range b.keys {
+		keys = append(keys, k.name)
+	}
+	for _, i := range b.blocks {
+		blocks = append(blocks, i.name)
+	}
+	native, ok := rest.(*hclsyntax.Body)
+	if !ok {
+		attributes, diags := rest.JustAttributes()
+		d.hcl(diags)
+		for name, a := range attributes {
+			d.errorf(a.NameRange, didYouMean(name, append(keys, blocks...)), "unknown key %q%s", name, inside(b.name))
+		}
+		return
+	}
+	for name, a := range native.Attributes {
+		switch {
+		case slices.Contains(keys, name):
+		case slices.Contains(blocks, name):
+			d.errorf(a.NameRange, fmt.Sprintf("write it without the equals sign: %s { … }", name), "%q is a block%s", name, inside(b.name))
+		default:
+			d.errorf(a.NameRange, didYouMean(name, append(keys, blocks...)), "unknown key %q%s", name, inside(b.name))
+		}
+	}
+	for _, found := range native.Blocks {
+		switch name := found.Type; {
+		case slices.Contains(blocks, name):
+		case slices.Contains(keys, name):
+			d.errorf(found.TypeRange, fmt.Sprintf("write it with an equals sign: %s = …", name), "%q is a key and no block%s", name, inside(b.name))
+		default:
+			d.errorf(found.TypeRange, didYouMean(name, append(blocks, keys...)), "unknown block %q%s", name, inside(b.name))
+		}
+	}
+}
+
+func inside(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " in " + name
+}
+
+// evaluate evaluates an expression. It says false after an error, which it
+// reports; an unknown value comes from one that was reported before.
+func (d *decoder) evaluate(e hcl.Expression) (cty.Value, bool) {
+	if t, ok := e.(*hclsyntax.ScopeTraversalExpr); ok {
+		d.errorf(t.Range(), fmt.Sprintf("put text in quotes: %q", t.Traversal.RootName()), "there are no variables, so %s means nothing", t.Traversal.RootName())
+		return cty.NilVal, false
+	}
+	v, diags := e.Value(d.eval)
+	if diags.HasErrors() {
+		d.hcl(diags)
+		return cty.NilVal, false
+	}
+	return v, v.IsWhollyKnown()
+}
+
+// one is a key with a single value.
+func one[T any](name string, into *value[T], k kind[T]) key {
+	return key{name: name, set: func(d *decoder, a *hcl.Attribute) {
+		if v := read(d, a.Expr, k); !v.absent() {
+			*into = v
+		}
+	}}
+}
+
+// read is an expression's value; null counts as not written.
+func read[T any](d *decoder, e hcl.Expression, k kind[T]) value[T] {
+	v, ok := d.evaluate(e)
+	if !ok {
+		return value[T]{failed: true, at: e.Range()}
+	}
+	if v.IsNull() {
+		return value[T]{}
+	}
+	got, p := k(v)
+	if p != nil {
+		d.add(e.Range(), p)
+		return value[T]{failed: true, at: e.Range()}
+	}
+	return value[T]{v: got, at: e.Range(), set: true}
+}
+
+// list is a key with a list of values, each with its own place where the list
+// is written out.
+func list[T any](name string, into *value[[]value[T]], k kind[T]) key {
+	return key{name: name, set: func(d *decoder, a *hcl.Attribute) {
+		elements, diags := hcl.ExprList(a.Expr)
+		if diags.HasErrors() {
+			if got := computedList(d, name, a.Expr, k); !got.absent() {
+				*into = got
+			}
+			return
+		}
+		got := value[[]value[T]]{at: a.Expr.Range(), set: true}
+		for _, e := range elements {
+			element := read(d, e, k)
+			if element.set {
+				got.v = append(got.v, element)
+			}
+			got.failed = got.failed || element.failed
+		}
+		*into = got
+	}}
+}
+
+// computedList is a list that an expression makes, as a for expression does.
+func computedList[T any](d *decoder, name string, e hcl.Expression, k kind[T]) value[[]value[T]] {
+	got := value[[]value[T]]{at: e.Range()}
+	v, ok := d.evaluate(e)
+	if ok && v.IsNull() {
+		return got
+	}
+	if !ok {
+		got.failed = true
+		return got
+	}
+	if t := v.Type(); !t.IsTupleType() && !t.IsListType() && !t.IsSetType() {
+		d.errorf(e.Range(), fmt.Sprintf("write %s = [ … ]", name), "a list is needed here, not %s", described(v))
+		got.failed = true
+		return got
+	}
+	got.set = true
+	for _, element := range v.AsValueSlice() {
+		x, p := k(element)
+		if p != nil {
+			d.add(e.Range(), p)
+			got.failed = true
+			continue
+		}
+		got.v = append(got.v, value[T]{v: x, at: e.Range(), set: true})
+	}
+	return got
+}
+
+// values is the elements without their places.
+func values[T any](list []value[T]) []T {
+	var out []T
+	for _, e := range list {
+		out = append(out, e.v)
+	}
+	return out
+}
+
+// table is a key with an object of strings, such as labels.
+func table(name string, into *value[map[string]string], keys, vals kind[string]) key {
+	return key{name: name, set: func(d *decoder, a *hcl.Attribute) {
+		v, ok := d.evaluate(a.Expr)
+		if !ok || v.IsNull() {
+			return
+		}
+		if t := v.Type(); !t.IsObjectType() && !t.IsMapType() {
+			d.errorf(a.Expr.Range(), fmt.Sprintf("write %s = { name = \"value\" }", name), "an object is needed here, not %s", described(v))
+			return
+		}
+		got := map[string]string{}
+		elements := v.AsValueMap()
+		for _, name := range slices.Sorted(maps.Keys(elements)) {
+			_, p := keys(cty.StringVal(name))
+			if p != nil {
+				d.add(a.Expr.Range(), p)
+				continue
+			}
+			s, p := vals(elements[name])
+			if p != nil {
+				d.add(a.Expr.Range(), p)
+				continue
+			}
+			got[name] = s
+		}
+		*into = value[map[string]string]{v: got, at: a.Expr.Range(), set: true}
+	}}
+}
+
+// into is a key that is checked here and handed on as it was written: what a
+// plugin takes. One that failed is in the map without a value.
+func into[T any](m map[string]any, name string, k kind[T]) key {
+	return key{name: name, set: func(d *decoder, a *hcl.Attribute) {
+		v, ok := d.evaluate(a.Expr)
+		if ok && v.IsNull() {
+			return
+		}
+		m[name] = nil
+		if !ok {
+			return
+		}
+		if _, p := k(v); p != nil {
+			d.add(a.Expr.Range(), p)
+			return
+		}
+		m[name] = plain(v)
+	}}
+}
+
+// free decodes a body that only a plugin understands.
+func (d *decoder) free(body hcl.Body) map[string]any {
+	m := map[string]any{}
+	native, ok := body.(*hclsyntax.Body)
+	if !ok {
+		attributes, diags := body.JustAttributes()
+		d.hcl(diags)
+		for name, a := range attributes {
+			if v, ok := d.evaluate(a.Expr); ok {
+				m[name] = plain(v)
+			}
+		}
+		return m
+	}
+	for name, a := range native.Attributes {
+		if v, ok := d.evaluate(a.Expr); ok {
+			m[name] = plain(v)
+		}
+	}
+	for _, b := range native.Blocks {
+		at := m
+		for _, step := range append([]string{b.Type}, b.Labels...) {
+			next, ok := at[step].(map[string]any)
+			if !ok {
+				next = map[string]any{}
+				at[step] = next
+			}
+			at = next
+		}
+		maps.Copy(at, d.free(b.Body))
+	}
+	return m
+}

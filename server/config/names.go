@@ -1,0 +1,54 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Names of things. Those of namespaces, notifiers and models become names of
+// files and parts of addresses, so that nothing else may get in.
+var (
+	namespaceName = matching(regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`), "namespace name",
+		"1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first")
+	nodeName = matching(regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`), "node id",
+		"1 to 128 letters, digits, dots, dashes and underscores, a letter or digit first")
+	plugName = matching(regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`), "name of a plugin",
+		"1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first")
+	plugType = matching(regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`), "type of a plugin",
+		"1 to 32 lower-case letters, digits and dashes, as in the program's name")
+	upstreamName = matching(regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`), "upstream name",
+		"1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first")
+	nodePattern = matching(regexp.MustCompile(`^[A-Za-z0-9*?][A-Za-z0-9._*?-]{0,127}$`), "node id or pattern",
+		`a node id, in which * stands for any text and ? for one character`)
+	labelName = matching(regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$`), "label name",
+		"1 to 64 letters, digits, dots, dashes, slashes and underscores, a letter or digit first")
+	labelValue = matching(regexp.MustCompile(`^[^,=\s]{0,128}$`), "label value",
+		"up to 128 characters without spaces, commas and equals signs")
+)
+
+// named checks a label of a block.
+func (d *decoder) named(k kind[string], label string, at hcl.Range) bool {
+	_, p := k(cty.StringVal(label))
+	if p != nil {
+		d.add(at, p)
+	}
+	return p == nil
+}
+
+// acks takes who must have a write before it is acknowledged: local, quorum or
+// a number of hubs.
+func acks(v cty.Value) (string, *problem) {
+	s, p := text(v)
+	if p != nil || s == "local" || s == "quorum" {
+		return s, p
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > 99 {
+		return "", &problem{message: fmt.Sprintf("acks can't be %q", s), suggestion: `use "local", "quorum" or a number of hubs, the owner included`}
+	}
+	return strconv.Itoa(n), nil
+}

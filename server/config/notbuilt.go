@@ -1,0 +1,176 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// Unbuilt is something that the configuration asks for and this version of
+// UnisonDB can't do.
+type Unbuilt struct {
+	Where string // file:line, empty where it isn't known
+	What  string
+}
+
+// Error says what isn't built, where it stands and what to do.
+func (u *Unbuilt) Error() string {
+	prefix := ""
+	if u.Where != "" {
+		prefix = u.Where + ": "
+	}
+	return prefix + u.What + " isn't built yet in this version of UnisonDB; remove it to start the node"
+}
+
+// NotBuilt lists what the configuration asks for and this version doesn't do,
+// for a node started in the role; an empty role means either. Such files are
+// valid: they say what a later version will do.
+func (c *Config) NotBuilt(role string) []error {
+	u := &unbuilt{where: c.where}
+	u.doors(c)
+	u.storage("storage", "storage", c.Storage)
+	u.namespaces(c)
+	for _, n := range c.Notifiers {
+		u.add("notifier."+n.Type+"."+n.Name, fmt.Sprintf("notifier %q %q", n.Type, n.Name))
+	}
+	for _, m := range c.Models {
+		u.add("model."+m.Name, fmt.Sprintf("model %q", m.Name))
+	}
+	if c.Raft != nil && role != RoleRelayer {
+		u.add("raft", "raft (a group of hubs)")
+	}
+	if c.Relayer != nil && role != RoleHub {
+		u.relayer(c.Relayer)
+	}
+	if c.ACL {
+		u.add("acl", "acl with enabled = true")
+	}
+	if c.Telemetry.OTLPEndpoint != "" {
+		u.add("otlp", "telemetry with otlp_endpoint")
+	}
+	return u.errs
+}
+
+type unbuilt struct {
+	where map[string]string
+	errs  []error
+}
+
+func (u *unbuilt) add(key, what string) {
+	u.errs = append(u.errs, &Unbuilt{Where: u.where[key], What: what})
+}
+
+func (u *unbuilt) doors(c *Config) {
+	for _, l := range []struct {
+		kind     string
+		listener *Listener
+	}{{listenerHTTP, c.HTTP}, {listenerGRPC, c.GRPC}} {
+		if l.listener != nil && l.listener.TLS != nil {
+			u.add("listener."+l.kind+".tls", fmt.Sprintf("tls of listener %q", l.kind))
+		}
+	}
+	if c.Redis != nil {
+		u.add("listener.redis", `listener "redis"`)
+	}
+}
+
+func (u *unbuilt) storage(key, title string, s Storage) {
+	if s.History > 0 {
+		u.add(key+".history", "history in "+title)
+	}
+}
+
+func (u *unbuilt) namespaces(c *Config) {
+	for _, n := range c.Namespaces {
+		key, title := "namespace."+n.Name, fmt.Sprintf("namespace %q", n.Name)
+		if n.Acks != acksLocal && n.Acks != "" {
+			u.add(key+".acks", fmt.Sprintf("acks = %q in %s", n.Acks, title))
+		}
+		if n.Storage.History != c.Storage.History {
+			u.storage(key, "storage of "+title, n.Storage)
+		}
+		if n.Replicate != nil {
+			u.add(key+".replicate", "replicate in "+title)
+		}
+	}
+}
+
+func (u *unbuilt) relayer(r *Relayer) {
+	for _, name := range r.Own {
+		u.add("own."+name, fmt.Sprintf("own %q in relayer", name))
+	}
+	for _, up := range r.Upstreams {
+		key, title := "upstream."+up.Name, fmt.Sprintf("upstream %q", up.Name)
+		if up.Namespaces == nil {
+			u.errs = append(u.errs, &Unbuilt{
+				Where: u.where[key],
+				What:  title + " without namespaces, which leaves them to the control plane,",
+			})
+		}
+		if up.TLS != nil {
+			u.add(key+".tls", "tls of "+title)
+		}
+	}
+}
+
+// places notes where that stands which NotBuilt may speak of.
+func (r *resolver) places(c *Config) {
+	at := map[string]hcl.Range{
+		"storage.history": r.w.storage.history.at,
+		"acl":             r.w.aclAt,
+		"otlp":            r.w.otlp.at,
+	}
+	for _, l := range r.w.listeners {
+		at["listener."+l.kind] = l.at
+		if l.tls != nil {
+			at["listener."+l.kind+".tls"] = l.tls.at
+		}
+	}
+	if r.w.raft != nil {
+		at["raft"] = r.w.raft.at
+	}
+	for _, n := range r.w.namespaces {
+		maps.Copy(at, n.places())
+	}
+	for _, n := range r.w.notifiers {
+		at["notifier."+n.kind+"."+n.name] = n.at
+	}
+	for _, m := range r.w.models {
+		at["model."+m.name] = m.at
+	}
+	if r.w.relayer != nil {
+		maps.Copy(at, r.w.relayer.places())
+	}
+	for key, p := range at {
+		if p.Filename != "" {
+			c.where[key] = place(p)
+		}
+	}
+}
+
+func (n *writtenNamespace) places() map[string]hcl.Range {
+	key := "namespace." + n.name
+	at := map[string]hcl.Range{key + ".acks": n.acks.at, key + ".history": n.storage.history.at}
+	if n.replicate != nil {
+		at[key+".replicate"] = n.replicate.at
+	}
+	for _, t := range n.notifiers {
+		at["notifier."+t.kind+"."+t.name] = t.at
+	}
+	return at
+}
+
+func (r *writtenRelayer) places() map[string]hcl.Range {
+	at := map[string]hcl.Range{}
+	for _, o := range r.own {
+		at["own."+o.v] = o.at
+	}
+	for _, u := range r.upstreams {
+		at["upstream."+u.name] = u.at
+		if u.tls != nil {
+			at["upstream."+u.name+".tls"] = u.tls.at
+		}
+	}
+	return at
+}
