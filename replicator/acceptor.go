@@ -1,0 +1,130 @@
+package replicator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	dbv1 "github.com/unisondb/unisondb/sdk/proto/db/v1"
+)
+
+// AcceptorOptions configure an Acceptor. Zero fields that aren't required have defaults.
+type AcceptorOptions struct {
+	NodeID string       // of this node; required
+	Store  Store        // required
+	Logger hclog.Logger // silent by default
+	Clock  func() time.Time
+	// Accept says which namespaces are taken; nil: none.
+	Accept func(namespace string) bool
+}
+
+// Acceptor receives namespaces from sources that dialled this node.
+type Acceptor struct {
+	o      AcceptorOptions
+	ctx    context.Context // ends with Close
+	cancel context.CancelCauseFunc
+
+	mu    sync.Mutex
+	sinks map[string]*Sink
+}
+
+// NewAcceptor makes an acceptor. It starts nothing.
+func NewAcceptor(o AcceptorOptions) *Acceptor {
+	if o.Accept == nil {
+		o.Accept = func(string) bool { return false }
+	}
+	a := &Acceptor{o: o, sinks: make(map[string]*Sink)}
+	a.ctx, a.cancel = context.WithCancelCause(context.Background())
+	return a
+}
+
+// AcceptedStream is a stream of Offer as the sink sees it.
+type AcceptedStream interface {
+	SinkStream
+	Context() context.Context
+}
+
+// Serve receives what a source offers, until the stream ends. The error is a
+// *Refusal where the source was told why.
+func (a *Acceptor) Serve(stream AcceptedStream) error {
+	m, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	o, err := parseOffer(m)
+	if err == nil && !a.o.Accept(o.namespace) {
+		err = refuse(CodeOfferRefused,
+			"this node doesn't take namespace %q from node %q: let it follow that node instead, or offer it to its hub", o.namespace, o.nodeID)
+	}
+	if err != nil {
+		return a.refuse(stream, err)
+	}
+	if err := a.receive(stream, o); !peerLeft(err) {
+		return err
+	}
+	return nil
+}
+
+// refuse tells the source why its offer isn't taken.
+func (a *Acceptor) refuse(stream AcceptedStream, err error) error {
+	m := &dbv1.SinkMessage{Body: &dbv1.SinkMessage_Refused{Refused: asRefusal(err).proto()}}
+	if sendErr := stream.Send(m); sendErr != nil {
+		return errors.Join(err, sendErr)
+	}
+	return err
+}
+
+func (a *Acceptor) receive(stream AcceptedStream, o offer) error {
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(a.ctx, func() { cancel(context.Cause(a.ctx)) })()
+	_, err := a.sink(o.namespace).Run(ctx, cancel, stream, o.nodeID)
+	return err
+}
+
+func (a *Acceptor) sink(namespace string) *Sink {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.sinks[namespace]
+	if s == nil {
+		s = NewSink(SinkOptions{NodeID: a.o.NodeID, Namespace: namespace, Store: a.o.Store, Logger: a.o.Logger, Clock: a.o.Clock})
+		a.sinks[namespace] = s
+	}
+	return s
+}
+
+// Status says how each namespace that was ever offered and taken does, by name.
+func (a *Acceptor) Status() []SinkStatus {
+	a.mu.Lock()
+	out := make([]SinkStatus, 0, len(a.sinks))
+	for _, s := range a.sinks {
+		out = append(out, s.Status())
+	}
+	a.mu.Unlock()
+	slices.SortFunc(out, func(x, y SinkStatus) int { return cmp.Compare(x.Namespace, y.Namespace) })
+	return out
+}
+
+// Interrupt makes all streams end. It doesn't wait.
+func (a *Acceptor) Interrupt() { a.cancel(errShuttingDown) }
+
+// Close ends all streams and waits for what they left running.
+func (a *Acceptor) Close() {
+	a.Interrupt()
+	a.mu.Lock()
+	sinks := make([]*Sink, 0, len(a.sinks))
+	for _, s := range a.sinks {
+		sinks = append(sinks, s)
+	}
+	a.mu.Unlock()
+	for _, s := range sinks {
+		s.Wait()
+	}
+}
+
+var _ AcceptedStream = dbv1.Replication_OfferServer(nil)

@@ -1,0 +1,131 @@
+// Package rpcapi is a node's gRPC door: replication, health and reflection.
+package rpcapi
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/unisondb/unisondb/replicator"
+	dbv1 "github.com/unisondb/unisondb/sdk/proto/db/v1"
+)
+
+// Options configure a Server. Zero fields that aren't required have defaults.
+type Options struct {
+	NodeID string           // required
+	Store  replicator.Store // required
+	Logger hclog.Logger     // silent by default
+	// AcceptOffer says which namespaces this node takes from nodes that dial
+	// it; nil: none.
+	AcceptOffer func(namespace string) bool
+	// Credentials secure the listener; nil: plain TCP.
+	Credentials credentials.TransportCredentials
+	// Clock is what heartbeats carry; nil: time.Now.
+	Clock func() time.Time
+	// Heartbeat is how often a stream says something at least; 0: replicator.DefaultHeartbeat.
+	Heartbeat time.Duration
+}
+
+// Server is the gRPC door.
+type Server struct {
+	grpc     *grpc.Server
+	health   *health.Server
+	source   *replicator.Source
+	acceptor *replicator.Acceptor
+}
+
+// connectTimeout is how long a connection may take to be set up.
+const connectTimeout = 5 * time.Second
+
+// New makes a server that isn't listening yet.
+func New(o Options) *Server {
+	if o.Credentials == nil {
+		o.Credentials = insecure.NewCredentials()
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	s := &Server{
+		grpc: grpc.NewServer(append(replicator.ServerOptions(),
+			grpc.Creds(o.Credentials),
+			grpc.ConnectionTimeout(connectTimeout),
+		)...),
+		health: health.NewServer(),
+		source: replicator.NewSource(replicator.SourceOptions{
+			NodeID: o.NodeID, Store: o.Store, Logger: o.Logger.Named("source"), Clock: o.Clock, Heartbeat: o.Heartbeat,
+		}),
+		acceptor: replicator.NewAcceptor(replicator.AcceptorOptions{
+			NodeID: o.NodeID, Store: o.Store, Logger: o.Logger.Named("sink"), Clock: o.Clock, Accept: o.AcceptOffer,
+		}),
+	}
+	dbv1.RegisterReplicationServer(s.grpc, replicator.NewService(s.source, s.acceptor))
+	healthv1.RegisterHealthServer(s.grpc, s.health)
+	reflection.Register(s.grpc)
+	s.SetServing(true)
+	return s
+}
+
+// SetServing tells health checks whether the node is ready, which is what they
+// hear at first.
+func (s *Server) SetServing(serving bool) {
+	status := healthv1.HealthCheckResponse_NOT_SERVING
+	if serving {
+		status = healthv1.HealthCheckResponse_SERVING
+	}
+	s.health.SetServingStatus("", status)
+	s.health.SetServingStatus(dbv1.Replication_ServiceDesc.ServiceName, status)
+}
+
+// Serve answers connections of l until Shutdown; it then returns nil. It may
+// be called for several listeners.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return err
+	}
+	return nil
+}
+
+// shutdownGrace is how long streams may take to say goodbye.
+const shutdownGrace = time.Second
+
+// Shutdown takes no more streams, ends those that are up and waits for them.
+// Streams whose other end doesn't read are cut after a moment, or when ctx ends; the error then is ctx's.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.health.Shutdown()
+	s.source.Interrupt()
+	s.acceptor.Interrupt()
+	graceful := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(graceful)
+	}()
+	grace := time.NewTimer(shutdownGrace)
+	defer grace.Stop()
+	var err error
+	select {
+	case <-graceful:
+	case <-grace.C:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	s.grpc.Stop()
+	<-graceful
+	s.source.Close()
+	s.acceptor.Close()
+	return err
+}
+
+// Followers says who follows this node's namespaces, and how far they are.
+func (s *Server) Followers() []replicator.FollowerStatus { return s.source.Followers() }
+
+// Received says how the namespaces do that other nodes have offered to this one.
+func (s *Server) Received() []replicator.SinkStatus { return s.acceptor.Status() }
