@@ -1,0 +1,212 @@
+// Package httpapi is the HTTP door of a node: the data API, health, status and
+// metrics. It turns requests into calls of the kernel and errors into stable
+// codes; it decides nothing about the data itself.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/unisondb/unisondb/dbkernel"
+)
+
+// Node is what the door needs of the node behind it. All methods may be called
+// concurrently and must not block.
+type Node interface {
+	// Namespace returns a namespace that this node serves. It answers
+	// dbkernel.ErrNamespaceNotFound, or a *StateError for one that it can't
+	// serve at the moment.
+	Namespace(name string) (*dbkernel.Namespace, error)
+	// CreateNamespace makes a namespace that this node owns, durably.
+	CreateNamespace(name string) error
+	// Owner names the owner of a namespace as well as this node knows it; it
+	// may be empty.
+	Owner(namespace string) string
+	// Names lists the namespaces that the node has, or should have, sorted. It
+	// opens none of them.
+	Names() []string
+	// Status is the node's state. Namespaces that were never used are opened for it.
+	Status() Status
+	// NotReady lists why the node can't serve what the query asks for; none
+	// means ready.
+	NotReady(q ReadyQuery) []string
+}
+
+// Options configure an API. Node is required.
+type Options struct {
+	Node   Node
+	Logger hclog.Logger // silent by default
+	// Metrics answers GET /metrics; nil leaves that route unknown.
+	Metrics http.Handler
+	// Observe is told of every finished request. It must not block. May be nil.
+	Observe func(Observation)
+	// BackupDir is where backups are written; without it they are refused.
+	BackupDir string
+	// BodyMemory bounds the bytes of large request bodies held at one time; 0
+	// means DefaultBodyMemory.
+	BodyMemory int64
+}
+
+// Observation is one finished request.
+type Observation struct {
+	Route  string // the route's name, never the path
+	Method string
+	Status int
+	Took   time.Duration
+}
+
+// API is an http.Handler.
+type API struct {
+	node      Node
+	log       hclog.Logger
+	metrics   http.Handler
+	observe   func(Observation)
+	backupDir string
+	bodies    *semaphore.Weighted
+	patience  patience
+	draining  atomic.Bool
+	// serving is held for reading by every request, and taken by who waits for
+	// the last one to end.
+	serving  sync.RWMutex
+	inFlight atomic.Int64
+}
+
+// New returns the handler of a node's HTTP door.
+func New(o Options) *API {
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	if o.Observe == nil {
+		o.Observe = func(Observation) {}
+	}
+	if o.BodyMemory == 0 {
+		o.BodyMemory = DefaultBodyMemory
+	}
+	return &API{
+		node: o.Node, log: o.Logger, metrics: o.Metrics, observe: o.Observe, backupDir: o.BackupDir,
+		bodies: semaphore.NewWeighted(max(o.BodyMemory, maxBody)), patience: defaultPatience,
+	}
+}
+
+// Drain makes the API refuse new requests for data, while those under way go
+// on. Health and metrics stay.
+func (a *API) Drain() { a.draining.Store(true) }
+
+// Wait returns when no request is under way. The server must be closed by then.
+func (a *API) Wait() {
+	a.serving.Lock()
+	defer a.serving.Unlock()
+}
+
+// InFlight is how many requests are under way.
+func (a *API) InFlight() int64 { return a.inFlight.Load() }
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.serving.RLock()
+	defer a.serving.RUnlock()
+	a.inFlight.Add(1)
+	defer a.inFlight.Add(-1)
+	start := time.Now()
+	rec := newRecorder(w, a.patience.answer)
+	c := &call{api: a, w: rec, Request: r, route: "unknown"}
+	defer c.release()
+	// Behind the handler, net/http reads on in a body that wasn't read to its end.
+	defer func() { rec.setReadDeadline(time.Now().Add(a.patience.rest)) }()
+	defer func() {
+		if p := recover(); p != nil {
+			a.recovered(c, p)
+		}
+		a.observe(Observation{Route: c.route, Method: methodLabel(r.Method), Status: rec.status, Took: time.Since(start)})
+	}()
+	rec.Header().Set("X-Content-Type-Options", "nosniff")
+	if err := a.serve(c); err != nil {
+		a.fail(c, err)
+	}
+}
+
+// serve finds the route and the namespace and runs the handler.
+func (a *API) serve(c *call) error {
+	ep, p, err := a.resolve(c.Method, c.URL.EscapedPath())
+	if err != nil {
+		return err
+	}
+	c.route, c.pathArgs = ep.name, p
+	h, ok := ep.methods[c.Method]
+	if !ok && c.Method == http.MethodHead {
+		h, ok = ep.methods[http.MethodGet]
+	}
+	if !ok {
+		return methodNotAllowed(c.Method, ep)
+	}
+	if err := c.parseQuery(); err != nil {
+		return err
+	}
+	if ep.probe {
+		return h(c)
+	}
+	if a.draining.Load() {
+		c.w.Header().Set("Connection", "close")
+		return errShuttingDown()
+	}
+	if !ep.system {
+		if err := c.enterNamespace(); err != nil {
+			return err
+		}
+	}
+	return h(c)
+}
+
+// recovered answers a request whose handler panicked. The node goes on.
+func (a *API) recovered(c *call, p any) {
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(p)
+	}
+	a.log.Error("request handler panicked", "route", c.route, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	if c.w.status != 0 {
+		// The answer has begun: only a cut connection tells the client that it isn't whole.
+		panic(http.ErrAbortHandler)
+	}
+	a.fail(c, &Error{Status: http.StatusInternalServerError, Code: CodeInternal, Message: "the node met an error of its own; its log says more"})
+}
+
+// fail answers err.
+func (a *API) fail(c *call, err error) {
+	e := c.errorOf(err)
+	if e.Status >= 500 && e.Status != http.StatusServiceUnavailable && e.Status != http.StatusGatewayTimeout {
+		a.log.Error("request failed", "route", c.route, "namespace", c.namespace, "code", e.Code, "error", err)
+	}
+	if c.w.status != 0 {
+		a.log.Warn("answer was cut short", "route", c.route, "namespace", c.namespace, "error", err)
+		panic(http.ErrAbortHandler)
+	}
+	if e.Code == CodeReadOnly {
+		if owner := a.node.Owner(c.namespace); owner != "" {
+			c.w.Header().Set(HeaderOwner, owner)
+		}
+	}
+	e.write(c.w)
+}
+
+// methodLabel keeps what clients make up out of the metrics.
+func methodLabel(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodOptions, http.MethodPatch:
+		return m
+	}
+	return "other"
+}
+
+// isGone says that the client went away or the request's time ended.
+func isGone(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}

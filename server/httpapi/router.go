@@ -1,0 +1,185 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// handler answers a call or says why it doesn't.
+type handler func(*call) error
+
+// endpoint is a kind of resource and what can be done with it.
+type endpoint struct {
+	name    string // in metrics
+	methods map[string]handler
+	system  bool // not below a namespace
+	probe   bool // answers while the node drains, too
+}
+
+// pathArgs is what a path carries.
+type pathArgs struct {
+	namespace string
+	key       []byte // of a key, row or object; never empty on endpoints that have one
+	txn       string
+}
+
+// The endpoints. A key may hold anything, so that which endpoint a path means
+// can depend on the method: POST /kv/batch is the batch, GET /kv/batch the key "batch".
+var (
+	epHealth     = &endpoint{name: "health", system: true, probe: true, methods: map[string]handler{http.MethodGet: (*call).health}}
+	epReady      = &endpoint{name: "ready", system: true, probe: true, methods: map[string]handler{http.MethodGet: (*call).ready}}
+	epMetrics    = &endpoint{name: "metrics", system: true, probe: true, methods: map[string]handler{http.MethodGet: (*call).metrics}}
+	epStatus     = &endpoint{name: "status", system: true, probe: true, methods: map[string]handler{http.MethodGet: (*call).status}}
+	epNamespaces = &endpoint{name: "namespaces", system: true, methods: map[string]handler{
+		http.MethodGet: (*call).listNamespaces, http.MethodPost: (*call).createNamespace}}
+
+	epKVList  = &endpoint{name: "kv_list", methods: map[string]handler{http.MethodGet: (*call).kvList}}
+	epKVBatch = &endpoint{name: "kv_batch", methods: map[string]handler{http.MethodPost: (*call).kvBatch}}
+	epKVTouch = &endpoint{name: "kv_touch", methods: map[string]handler{http.MethodPost: (*call).kvTouch}}
+	epKV      = &endpoint{name: "kv", methods: map[string]handler{
+		http.MethodGet: (*call).kvGet, http.MethodPut: (*call).kvPut, http.MethodDelete: (*call).kvDelete}}
+
+	epRowList    = &endpoint{name: "row_list", methods: map[string]handler{http.MethodGet: (*call).rowList}}
+	epRowBatch   = &endpoint{name: "row_batch", methods: map[string]handler{http.MethodPost: (*call).rowBatch}}
+	epRowColumns = &endpoint{name: "row_columns", methods: map[string]handler{http.MethodDelete: (*call).rowDeleteColumns}}
+	epRow        = &endpoint{name: "row", methods: map[string]handler{
+		http.MethodGet: (*call).rowGet, http.MethodPut: (*call).rowPut, http.MethodDelete: (*call).rowDelete}}
+
+	epObjectList = &endpoint{name: "lob_list", methods: map[string]handler{http.MethodGet: (*call).objectList}}
+	epObject     = &endpoint{name: "lob", methods: map[string]handler{
+		http.MethodGet: (*call).objectGet, http.MethodPut: (*call).objectPut, http.MethodDelete: (*call).objectDelete}}
+
+	epTx       = &endpoint{name: "tx", methods: map[string]handler{http.MethodPost: (*call).txOneShot}}
+	epTxBegin  = &endpoint{name: "tx_begin", methods: map[string]handler{http.MethodPost: (*call).txBegin}}
+	txEndpoint = map[string]*endpoint{
+		"kv":     {name: "tx_kv", methods: map[string]handler{http.MethodPost: (*call).txKV}},
+		"row":    {name: "tx_row", methods: map[string]handler{http.MethodPost: (*call).txRow}},
+		"lob":    {name: "tx_lob", methods: map[string]handler{http.MethodPost: (*call).txObject}},
+		"commit": {name: "tx_commit", methods: map[string]handler{http.MethodPost: (*call).txCommit}},
+		"abort":  {name: "tx_abort", methods: map[string]handler{http.MethodPost: (*call).txAbort}},
+	}
+
+	epOffset      = &endpoint{name: "offset", methods: map[string]handler{http.MethodGet: (*call).offset}}
+	epCheckpoint  = &endpoint{name: "checkpoint", methods: map[string]handler{http.MethodGet: (*call).checkpoint}}
+	epStats       = &endpoint{name: "stats", methods: map[string]handler{http.MethodGet: (*call).stats}}
+	epWALBackup   = &endpoint{name: "wal_backup", methods: map[string]handler{http.MethodPost: (*call).logBackup}}
+	epBtreeBackup = &endpoint{name: "btree_backup", methods: map[string]handler{http.MethodPost: (*call).treeBackup}}
+)
+
+// systemEndpoints are the paths outside the data API, as they stand.
+var systemEndpoints = map[string]*endpoint{
+	"/health": epHealth, "/healthz": epHealth,
+	"/ready": epReady, "/readyz": epReady,
+	"/metrics":       epMetrics,
+	"/v1/status":     epStatus,
+	"/v1/namespaces": epNamespaces,
+}
+
+// dataPath is what the paths of the data API begin with.
+const dataPath = "/api/v1/"
+
+// resolve finds the endpoint that a path means. It takes the escaped path and
+// splits that, so that what is escaped inside a key, and slashes beside each
+// other, stay part of the key; nothing is ever cleaned.
+func (a *API) resolve(method, path string) (*endpoint, pathArgs, error) {
+	if ep := systemEndpoints[path]; ep != nil {
+		if ep == epMetrics && a.metrics == nil {
+			return nil, pathArgs{}, routeNotFound()
+		}
+		return ep, pathArgs{}, nil
+	}
+	rest, ok := strings.CutPrefix(path, dataPath)
+	if !ok {
+		return nil, pathArgs{}, routeNotFound()
+	}
+	escaped, rest, _ := strings.Cut(rest, "/")
+	namespace, err := url.PathUnescape(escaped)
+	if err != nil {
+		return nil, pathArgs{}, badRequest(CodeBadRequest, "the namespace in the path is not percent-encoded properly: %v", err)
+	}
+	ep, p, err := resolveData(method, rest)
+	p.namespace = namespace
+	return ep, p, err
+}
+
+// resolveData finds the endpoint of what stands behind the namespace.
+func resolveData(method, path string) (*endpoint, pathArgs, error) {
+	model, rest, inside := strings.Cut(path, "/")
+	switch model {
+	case "kv":
+		switch {
+		case !inside:
+			return epKVList, pathArgs{}, nil
+		case method == http.MethodPost && rest == "batch":
+			return epKVBatch, pathArgs{}, nil
+		case method == http.MethodPost && strings.HasSuffix(rest, "/touch"):
+			return withKey(epKVTouch, strings.TrimSuffix(rest, "/touch"))
+		}
+		return withKey(epKV, rest)
+	case "row":
+		switch {
+		case !inside:
+			return epRowList, pathArgs{}, nil
+		case method == http.MethodPost && rest == "batch":
+			return epRowBatch, pathArgs{}, nil
+		case method == http.MethodDelete && strings.HasSuffix(rest, "/columns"):
+			return withKey(epRowColumns, strings.TrimSuffix(rest, "/columns"))
+		}
+		return withKey(epRow, rest)
+	case "lob":
+		if !inside {
+			return epObjectList, pathArgs{}, nil
+		}
+		return withKey(epObject, rest)
+	case "tx":
+		return resolveTx(rest, inside)
+	case "history", "model":
+		if inside {
+			return nil, pathArgs{}, notBuilt("/" + model)
+		}
+	}
+	return resolveLog(path)
+}
+
+func resolveTx(rest string, inside bool) (*endpoint, pathArgs, error) {
+	if !inside {
+		return epTx, pathArgs{}, nil
+	}
+	if rest == "begin" {
+		return epTxBegin, pathArgs{}, nil
+	}
+	id, action, _ := strings.Cut(rest, "/")
+	if ep := txEndpoint[action]; ep != nil && id != "" {
+		return ep, pathArgs{txn: id}, nil
+	}
+	return nil, pathArgs{}, routeNotFound()
+}
+
+func resolveLog(path string) (*endpoint, pathArgs, error) {
+	switch path {
+	case "offset":
+		return epOffset, pathArgs{}, nil
+	case "checkpoint":
+		return epCheckpoint, pathArgs{}, nil
+	case "stats":
+		return epStats, pathArgs{}, nil
+	case "wal/backup":
+		return epWALBackup, pathArgs{}, nil
+	case "btree/backup":
+		return epBtreeBackup, pathArgs{}, nil
+	case "watch":
+		return nil, pathArgs{}, notBuilt("/watch")
+	}
+	return nil, pathArgs{}, routeNotFound()
+}
+
+// withKey is an endpoint whose path ends in a key.
+func withKey(ep *endpoint, escaped string) (*endpoint, pathArgs, error) {
+	key, err := url.PathUnescape(escaped)
+	if err != nil {
+		return nil, pathArgs{}, badRequest(CodeInvalidKey, "the key in the path is not percent-encoded properly: %v", err)
+	}
+	p := pathArgs{key: []byte(key)}
+	return ep, p, checkKey("the key in the path", p.key)
+}
