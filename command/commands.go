@@ -1,0 +1,61 @@
+package command
+
+import "github.com/hashicorp/cli"
+
+// leaves are the commands that do something, by name. A new command is a line
+// here, a file and a test.
+var leaves = map[string]func(*Meta) leaf{
+	"server":          func(m *Meta) leaf { return &serverCommand{Meta: m} },
+	"relayer":         func(m *Meta) leaf { return &relayerCommand{Meta: m} },
+	"config validate": func(m *Meta) leaf { return &configValidateCommand{Meta: m} },
+	"status":          func(m *Meta) leaf { return &statusCommand{Meta: m} },
+	"version":         func(m *Meta) leaf { return &versionCommand{Meta: m} },
+
+	"kv get":    func(m *Meta) leaf { return &kvGetCommand{Meta: m} },
+	"kv put":    func(m *Meta) leaf { return &kvPutCommand{Meta: m} },
+	"kv delete": func(m *Meta) leaf { return &kvDeleteCommand{Meta: m} },
+	"kv list":   func(m *Meta) leaf { return &kvListCommand{Meta: m} },
+
+	"row get":    func(m *Meta) leaf { return &rowGetCommand{Meta: m} },
+	"row put":    func(m *Meta) leaf { return &rowPutCommand{Meta: m} },
+	"row delete": func(m *Meta) leaf { return &rowDeleteCommand{Meta: m} },
+	"row list":   func(m *Meta) leaf { return &rowListCommand{Meta: m} },
+
+	"lob put":    func(m *Meta) leaf { return &lobPutCommand{Meta: m} },
+	"lob get":    func(m *Meta) leaf { return &lobGetCommand{Meta: m} },
+	"lob delete": func(m *Meta) leaf { return &lobDeleteCommand{Meta: m} },
+	"lob list":   func(m *Meta) leaf { return &lobListCommand{Meta: m} },
+	"lob stat":   func(m *Meta) leaf { return &lobStatCommand{Meta: m} },
+}
+
+// groups are the commands that only have others below them.
+var groups = map[string]groupSpec{
+	"config": {
+		synopsis: "Check configuration files",
+		about:    "Commands for configuration files. None of them starts anything.",
+	},
+	"kv": {
+		synopsis: "Read and write key-values",
+		about:    "Commands for the key-value model: one value of up to 8 MiB under each key.",
+	},
+	"row": {
+		synopsis: "Read and write rows of columns",
+		about:    "Commands for the wide-column model: named columns under each row key, written one by one.",
+	},
+	"lob": {
+		synopsis: "Read and write large objects",
+		about:    "Commands for large objects: bytes of any size, streamed in and out, visible when complete.",
+	},
+}
+
+// commands is the whole registry, bound to m.
+func (m *Meta) commands() map[string]cli.CommandFactory {
+	all := make(map[string]cli.CommandFactory, len(leaves)+len(groups))
+	for name, newLeaf := range leaves {
+		all[name] = func() (cli.Command, error) { return &leafCommand{Meta: m, name: name, leaf: newLeaf(m)}, nil }
+	}
+	for name, spec := range groups {
+		all[name] = func() (cli.Command, error) { return &groupCommand{Meta: m, name: name, groupSpec: spec}, nil }
+	}
+	return all
+}
