@@ -34,7 +34,6 @@ type request struct {
 // harness runs commands against a fake node.
 type harness struct {
 	t     *testing.T
-	meta  *Meta
 	env   map[string]string
 	stdin string
 	width int // of the terminal that the output streams are; 0: none
