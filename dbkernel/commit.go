@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -21,6 +22,7 @@ import (
 // after the group before calls settled first: guards, controls, quotas, epochs.
 func (n *Namespace) commitLoop() {
 	for {
+		n.gather()
 		reqs := n.queue.take()
 		if reqs == nil {
 			return
@@ -64,6 +66,7 @@ func (n *Namespace) waitForRoom() error {
 		return nil
 	}
 	n.settled()
+	n.syncNow() // only what is synced can be flushed
 	if failed, _ := n.flush.failure(); !failed {
 		n.scheduleFlush()
 	}
@@ -107,6 +110,24 @@ func (n *Namespace) roomOrError() (over bool, err error) {
 	}
 	return n.flush.failure()
 }
+
+// gather lets the writers of the group that is being applied come back, if few
+// others wait: an fsync costs more than applying a group, and those who write
+// again at once belong in the next one. While as many wait as are being
+// answered, applying and writing go on side by side.
+func (n *Namespace) gather() {
+	if n.queue.len() >= n.answering {
+		return
+	}
+	n.settled()
+	for yields := 0; yields < gatherYields && n.queue.len() < n.answering; yields++ {
+		runtime.Gosched()
+	}
+}
+
+// gatherYields bounds how often the committer lets writers run first. Where none
+// is about to write, yielding costs next to nothing.
+const gatherYields = 4
 
 // settled waits until all that was appended is applied and published. Only the
 // committer calls it.
@@ -183,7 +204,7 @@ func (n *Namespace) commitGroup(reqs []*request) {
 	}
 	n.settled()
 	done := make(chan struct{})
-	n.applying = done
+	n.applying, n.answering = done, len(p.accepted)
 	n.wg.Go(func() {
 		defer close(done)
 		p.finish(n.applyGroup(p))

@@ -154,7 +154,9 @@ func (r *crashRun) live(life int) {
 		rng := rand.New(rand.NewPCG(r.seed, uint64(100*life+w.id)))
 		wg.Go(func() {
 			for range 45 / len(r.writers) {
-				r.write(n, w, rng)
+				if !r.write(n, w, rng) {
+					return
+				}
 			}
 		})
 	}
@@ -164,6 +166,9 @@ func (r *crashRun) live(life int) {
 	r.check(db.Close())
 	r.note("the end")
 	r.ns.Store(nil)
+	if r.t.Failed() {
+		r.t.FailNow()
+	}
 }
 
 // namespace makes it, or opens it where it is there. Points that are noted
@@ -240,8 +245,8 @@ func (r *crashRun) follow(ctx context.Context, n *Namespace) {
 	}
 }
 
-// write does the writer's next write.
-func (r *crashRun) write(n *Namespace, w *crashWriter, rng *rand.Rand) {
+// write does the writer's next write. It answers false where that failed.
+func (r *crashRun) write(n *Namespace, w *crashWriter, rng *rand.Rand) bool {
 	seq := len(w.states)
 	prefix := fmt.Sprintf("w%d/", w.id)
 	ctx := context.Background()
@@ -301,11 +306,12 @@ func (r *crashRun) write(n *Namespace, w *crashWriter, rng *rand.Rand) {
 	pos, err := do()
 	if err != nil {
 		r.t.Errorf("SEED=%d: writer %d, write %d: %v", r.seed, w.id, seq, err)
-		return
+		return false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w.acked, w.lsns = seq, append(w.lsns, pos.LSN)
+	return true
 }
 
 // background does something that leaves what readers see: a flush, or an upload
@@ -314,6 +320,10 @@ func (r *crashRun) background(ctx context.Context, n *Namespace, rng *rand.Rand,
 	if flush && rng.IntN(2) == 0 {
 		return n.Flush(ctx)
 	}
+	if err := n.acquire(); err != nil {
+		return err
+	}
+	defer n.release()
 	u, err := n.newUpload(0)
 	if err != nil {
 		return err
@@ -363,7 +373,7 @@ func (r *crashRun) verifyAll() {
 		wg.Go(func() {
 			for i := range work {
 				rng := rand.New(rand.NewPCG(r.seed, uint64(10_000+i)))
-				n, err := r.verify(r.points[i], rng, i%3 == 0)
+				n, err := r.verify(r.points[i], rng, i%6 == 0)
 				again.Add(int64(n))
 				if err != nil {
 					r.t.Errorf("SEED=%d: crash before %s: %v", r.seed, r.points[i].op, err)

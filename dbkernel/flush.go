@@ -400,8 +400,9 @@ func (f *flushTx) deleteRow(prefix []byte) error {
 // deleteChunks deletes an object's chunks by their numbers, which have no gaps,
 // so that none of their bytes are read.
 func (f *flushTx) deleteChunks(id codec.ObjectID) error {
-	for first := uint64(0); ; first += flushBatchEdits {
-		keys := make([][]byte, flushBatchEdits)
+	const few = 4 // most objects have one chunk
+	for first, n := uint64(0), few; ; first, n = first+uint64(n), min(2*n, flushBatchEdits) {
+		keys := make([][]byte, n)
 		for i := range keys {
 			keys[i] = codec.ChunkKey(id, first+uint64(i))
 		}

@@ -203,6 +203,8 @@ func (g *generator) get() {
 			got, err := v.Get([]byte(key))
 			e.checkValue(key, got, err, want)
 		})
+		got, _, err := e.reading().Get([]byte(key))
+		e.checkValue(key, got, err, want)
 		if hidden {
 			e.seen.hiddenReads.Add(1)
 		}

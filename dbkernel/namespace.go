@@ -67,6 +67,7 @@ type Namespace struct {
 	// The committer's alone.
 	head         head
 	applying     chan struct{} // closed when the group before is applied; nil once that was seen
+	answering    int           // requests of that group
 	began        bool          // this process has begun its epoch
 	pendingEpoch *EpochStart   // in meta.json, its record not yet appended
 

@@ -55,6 +55,12 @@ func (q *queue) busy() bool {
 	return q.running || len(q.waiting) > 0
 }
 
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
 // take removes the next group: controls alone, or requests. It answers nil,
 // and the committer must end, when there is nothing left.
 func (q *queue) take() []*request {

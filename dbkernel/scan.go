@@ -66,9 +66,8 @@ func (s Scan) bounds(all keyRange, first, after, prefix func([]byte) []byte) key
 		}
 	}
 	if len(s.Prefix) > 0 {
-		p := prefix(s.Prefix)
-		raise(p)
-		lower(codec.PrefixEnd(p))
+		raise(first(s.Prefix))
+		lower(codec.PrefixEnd(prefix(s.Prefix)))
 	}
 	if len(s.Start) > 0 {
 		raise(first(s.Start))

@@ -4,11 +4,14 @@ package btree
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/unisondb/unisondb/dbkernel/internal/lmdb"
 )
@@ -34,14 +37,18 @@ func bareEnv(b *testing.B, dir string) (*lmdb.Env, lmdb.DBI) {
 	return env, dbi
 }
 
-func benchTree(b *testing.B) Tree {
+func benchTree(b *testing.B) *lmdbTree {
 	b.Helper()
-	tree, err := Open(Options{Engine: EngineLMDB, Dir: b.TempDir()})
+	tree, err := openLMDB(Options{Dir: b.TempDir(), MapSize: DefaultMapSize, Logger: hclog.NewNullLogger()})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { must(tree.Close()) })
-	return tree
+	t, ok := tree.(*lmdbTree)
+	if !ok {
+		b.Fatalf("opened a %T", tree)
+	}
+	return t
 }
 
 func benchKey(i int) []byte { return fmt.Appendf(nil, "key-%012d", i) }
@@ -77,7 +84,7 @@ func BenchmarkGet(b *testing.B) {
 	const n, size, gets = 1_000_000, 128, 200_000
 	tree := benchTree(b)
 	must(tree.Update(func(tx Tx) error { return tx.Apply(fillEdits(n, size), nil) }))
-	env := tree.(*lmdbTree).env
+	env := tree.env
 	// One buffer for all keys: a collector that has to look at each of them would
 	// be what is measured.
 	var keys []byte
@@ -99,7 +106,7 @@ func BenchmarkGet(b *testing.B) {
 		defer txn.Abort()
 		txn.RawRead = true
 		return each(func(k []byte) {
-			if v, err := txn.Get(tree.(*lmdbTree).dbi, k); err != nil || len(v) != size {
+			if v, err := txn.Get(tree.dbi, k); err != nil || len(v) != size {
 				b.Fatal(err)
 			}
 		})
@@ -180,7 +187,7 @@ func BenchmarkApply(b *testing.B) {
 	const size, n, space = 1 << 10, 64 << 10, 500_000
 	tree := benchTree(b)
 	must(tree.Update(func(tx Tx) error { return tx.Apply(fillEdits(space, size), nil) }))
-	env := tree.(*lmdbTree).env
+	env := tree.env
 	rng := rand.New(rand.NewPCG(1, 1))
 	picked := rng.Perm(2 * space)[:n]
 	slices.Sort(picked)
@@ -193,7 +200,7 @@ func BenchmarkApply(b *testing.B) {
 		if err := tree.Update(func(tx Tx) error {
 			must(tx.Apply(edits, func(int, []byte, int) error { return nil }))
 			return errAborted
-		}); err != errAborted { //nolint:errorlint // our own
+		}); !errors.Is(err, errAborted) {
 			b.Fatal(err)
 		}
 		return time.Since(start)
@@ -205,14 +212,14 @@ func BenchmarkApply(b *testing.B) {
 				txn.RawRead = true
 				for i := range edits {
 					if get {
-						if _, err := txn.Get(tree.(*lmdbTree).dbi, edits[i].Key); err != nil && !lmdb.IsNotFound(err) {
+						if _, err := txn.Get(tree.dbi, edits[i].Key); err != nil && !lmdb.IsNotFound(err) {
 							return err
 						}
 					}
-					must(txn.Put(tree.(*lmdbTree).dbi, edits[i].Key, edits[i].Value, 0))
+					must(txn.Put(tree.dbi, edits[i].Key, edits[i].Value, 0))
 				}
 				return errAborted
-			}); err != errAborted { //nolint:errorlint // our own
+			}); !errors.Is(err, errAborted) {
 				b.Fatal(err)
 			}
 			return time.Since(start)
@@ -234,7 +241,7 @@ func BenchmarkScan(b *testing.B) {
 	const n, size = 1_000_000, 128
 	tree := benchTree(b)
 	must(tree.Update(func(tx Tx) error { return tx.Apply(fillEdits(n, size), nil) }))
-	env := tree.(*lmdbTree).env
+	env := tree.env
 	ours := func() time.Duration {
 		s := snapshot(b, tree)
 		defer s.Release()
@@ -254,7 +261,7 @@ func BenchmarkScan(b *testing.B) {
 	bare := func() (d time.Duration) {
 		must(env.View(func(txn *lmdb.Txn) error {
 			txn.RawRead = true
-			c, err := txn.OpenCursor(tree.(*lmdbTree).dbi)
+			c, err := txn.OpenCursor(tree.dbi)
 			must(err)
 			defer c.Close()
 			start := time.Now()

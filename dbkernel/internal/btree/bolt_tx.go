@@ -50,7 +50,7 @@ func (s *boltSnapshot) Cursor() (Cursor, error) {
 	if s.tx == nil {
 		return nil, ErrEnded
 	}
-	return &boltCursor{owner: s, cur: s.bucket.Cursor()}, nil
+	return &boltCursor{owner: s, bucket: s.bucket, cur: s.bucket.Cursor()}, nil
 }
 
 func (s *boltSnapshot) Release() {
@@ -166,7 +166,7 @@ func (x *boltTx) Cursor() (Cursor, error) {
 	if x.tx == nil {
 		return nil, ErrEnded
 	}
-	return &boltCursor{owner: x, cur: x.bucket.Cursor()}, nil
+	return &boltCursor{owner: x, bucket: x.bucket, cur: x.bucket.Cursor()}, nil
 }
 
 func (x *boltTx) Put(key, value []byte) error {
@@ -270,6 +270,7 @@ type boltOwner interface {
 // boltCursor copies each pair out of the map.
 type boltCursor struct {
 	owner  boltOwner
+	bucket *bolt.Bucket
 	cur    *bolt.Cursor
 	ver    uint64 // the owner's when the cursor moved last
 	valid  bool
@@ -310,7 +311,7 @@ func (c *boltCursor) SeekBefore(key []byte) bool {
 	return c.move(func() ([]byte, []byte) {
 		switch {
 		case key == nil:
-			return c.cur.Last()
+			return c.last()
 		case len(key) == 0:
 			return nil, nil
 		}
@@ -320,9 +321,32 @@ func (c *boltCursor) SeekBefore(key []byte) bool {
 
 func (c *boltCursor) before(key []byte) ([]byte, []byte) {
 	if k, _ := c.cur.Seek(key); k == nil {
-		return c.cur.Last()
+		return c.last()
 	}
-	return c.cur.Prev()
+	return c.prev(key)
+}
+
+// last is bbolt's Last, which doesn't return where a transaction has emptied
+// every page of several.
+func (c *boltCursor) last() ([]byte, []byte) {
+	if k, _ := c.bucket.Cursor().First(); k == nil {
+		return nil, nil
+	}
+	return c.cur.Last()
+}
+
+// prev is bbolt's Prev from the key given or from between it and the one before.
+// bbolt stops at pages that a transaction has emptied, as if nothing came before.
+func (c *boltCursor) prev(key []byte) ([]byte, []byte) {
+	k, v := c.cur.Prev()
+	if k != nil {
+		return k, v
+	}
+	first, _ := c.bucket.Cursor().First()
+	for k == nil && first != nil && bytes.Compare(first, key) < 0 {
+		k, v = c.cur.Prev()
+	}
+	return k, v
 }
 
 func (c *boltCursor) Next() bool {
@@ -348,7 +372,7 @@ func (c *boltCursor) Prev() bool {
 	}
 	return c.move(func() ([]byte, []byte) {
 		if c.owner.version() == c.ver {
-			return c.cur.Prev()
+			return c.prev(c.key)
 		}
 		return c.before(c.key)
 	})

@@ -471,6 +471,54 @@ func TestCursorSeesWritesOfItsTransaction(t *testing.T) {
 	})
 }
 
+// TestCursorPassesEmptiedPages deletes runs of keys that fill whole pages and walks
+// over the gaps in the same transaction.
+func TestCursorPassesEmptiedPages(t *testing.T) {
+	forEngines(t, func(t *testing.T, e engine) {
+		tree := e.open(t)
+		const n = 400
+		key := func(i int) []byte { return fmt.Appendf(nil, "k%04d", i) }
+		update(t, tree, func(tx Tx) error {
+			for i := range n {
+				if err := tx.Put(key(i), make([]byte, 500)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		for _, gap := range [][2]int{{100, 300}, {0, 200}, {200, n}, {1, n - 1}, {0, n}} {
+			err := tree.Update(func(tx Tx) error {
+				m := model{}
+				for i := range n {
+					if i < gap[0] || i >= gap[1] {
+						m[string(key(i))] = string(make([]byte, 500))
+					} else if err := tx.Delete(key(i)); err != nil {
+						return err
+					}
+				}
+				m.check(t, tx)
+				c, err := tx.Cursor()
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				for _, at := range []int{gap[0], (gap[0] + gap[1]) / 2, gap[1]} {
+					if ok := c.SeekBefore(key(at)); ok != (gap[0] > 0) || ok && !bytes.Equal(c.Key(), key(gap[0]-1)) {
+						t.Errorf("gap %v: before %d: %t at %q", gap, at, ok, c.Key())
+					}
+					if ok := c.Seek(key(at)); ok != (gap[1] < n) || ok && !bytes.Equal(c.Key(), key(gap[1])) {
+						t.Errorf("gap %v: from %d: %t at %q", gap, at, ok, c.Key())
+					}
+				}
+				return errAborted
+			})
+			if !errors.Is(err, errAborted) {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 func TestHandlesAfterTheirEnd(t *testing.T) {
 	forEngines(t, func(t *testing.T, e engine) {
 		tree := e.open(t)
@@ -667,10 +715,10 @@ func TestSnapshotIsOfTheLastCommit(t *testing.T) {
 		before.Release()
 		for range 3 {
 			s := snapshot(t, tree)
-			defer s.Release()
 			if got := get(t, s, "a"); got != "=2" {
 				t.Errorf("a %s", got)
 			}
+			t.Cleanup(s.Release)
 		}
 	})
 }

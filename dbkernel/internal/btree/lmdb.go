@@ -297,7 +297,7 @@ func (t *lmdbTree) fail(err error) error {
 // diskFull reports whether the file system has no room for a transaction.
 func diskFull(dir string) bool {
 	var st syscall.Statfs_t
-	return syscall.Statfs(dir, &st) == nil && st.Bavail*uint64(st.Bsize) < 1<<20 //nolint:gosec,unconvert // types differ by platform
+	return syscall.Statfs(dir, &st) == nil && st.Bavail*uint64(st.Bsize) < 1<<20
 }
 
 func (t *lmdbTree) Stats() (s Stats, err error) {

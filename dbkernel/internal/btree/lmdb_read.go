@@ -280,10 +280,14 @@ type lmdbCursor struct {
 
 const lmdbFirstBatch = 4
 
-var lmdbPairs = sync.Pool{New: func() any { return new(lmdb.Pairs) }}
+var lmdbPairs sync.Pool // of *lmdb.Pairs
 
 func newLMDBCursor(o lmdbOwner, cur *lmdb.Cursor) *lmdbCursor {
-	return &lmdbCursor{owner: o, cur: cur, pairs: lmdbPairs.Get().(*lmdb.Pairs), at: -1, limit: lmdbFirstBatch}
+	pairs, ok := lmdbPairs.Get().(*lmdb.Pairs)
+	if !ok {
+		pairs = new(lmdb.Pairs)
+	}
+	return &lmdbCursor{owner: o, cur: cur, pairs: pairs, at: -1, limit: lmdbFirstBatch}
 }
 
 func (c *lmdbCursor) Close() {

@@ -15,7 +15,7 @@ const (
 	lmdbBatchBytes = 256 << 10
 )
 
-var lmdbBatches = sync.Pool{New: func() any { return new(lmdb.Batch) }}
+var lmdbBatches sync.Pool // of *lmdb.Batch
 
 // lmdbTx is the transaction of an update.
 type lmdbTx struct {
@@ -128,7 +128,10 @@ func (x *lmdbTx) Apply(edits []Edit, old func(i int, head []byte, valueLen int) 
 		}
 		x.cur = cur
 	}
-	batch := lmdbBatches.Get().(*lmdb.Batch)
+	batch, ok := lmdbBatches.Get().(*lmdb.Batch)
+	if !ok {
+		batch = new(lmdb.Batch)
+	}
 	defer func() {
 		if batch.Size() <= 2*lmdbBatchBytes {
 			batch.Reset()

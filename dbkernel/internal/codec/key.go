@@ -56,7 +56,8 @@ func ColumnKey(row []byte, column string) []byte {
 }
 
 // RowSearchPrefix is what the cell keys of all rows begin with whose row key
-// begins with p. It is no cell key of its own.
+// begins with p. So may those of rows below p, where p ends in zeros, which look
+// like padding: a search begins at RowPrefix(p). It is no cell key of its own.
 func RowSearchPrefix(p []byte) []byte {
 	b := append(make([]byte, 0, 2+len(p)*9/8), TypeRow)
 	for len(p) >= groupLen {

@@ -250,7 +250,7 @@ func (d *opDecoder) object() (id ObjectID) {
 
 func (d *opDecoder) expiry() int64 {
 	p := d.take(1)
-	if p == nil || p[0] == 0 {
+	if len(p) == 0 || p[0] == 0 {
 		return 0
 	}
 	if p[0] != flagExpiry {

@@ -24,10 +24,10 @@ const (
 	NoMetaSync = C.MDB_NOMETASYNC
 )
 
-// Flags of Env.CopyFlag and Env.CopyFDFlag.
+// CopyCompact is a flag of Env.CopyFlag and Env.CopyFDFlag: leave free pages out.
 const CopyCompact = C.MDB_CP_COMPACT
 
-// Flags of Txn.OpenDBI and Txn.OpenRoot.
+// Create is a flag of Txn.OpenDBI: make the database if it isn't there.
 const Create = C.MDB_CREATE
 
 // Flags of Txn.Put and Cursor.Put.

@@ -78,11 +78,7 @@ func IsErrno(err error, errno Errno) bool { return errors.Is(err, errno) }
 // operating system.
 func IsErrnoSys(err error, errno syscall.Errno) bool {
 	var op *OpError
-	if !errors.As(err, &op) {
-		return false
-	}
-	code, ok := op.Errno.(syscall.Errno)
-	return ok && code == errno
+	return errors.As(err, &op) && errors.Is(op.Errno, errno)
 }
 
 // IsNotFound reports whether err says that a key is absent or a cursor at its end.

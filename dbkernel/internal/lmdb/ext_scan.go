@@ -95,7 +95,7 @@ func (c *Cursor) Scan(p *Pairs, begin Begin, key []byte, limit int) error {
 		var out C.udb_batch
 		C.udb_cursor_batch(c.txn.env.note.counter, c.cur, from, back, cbytes(key), C.size_t(len(key)),
 			cbytes(p.buf), C.size_t(len(p.buf)), C.size_t(c.txn.env.mapSize.Load()), &p.lens[0], C.uint32_t(limit), &out)
-		if err := operrno("mdb_cursor_get", C.int(out.rc)); err != nil {
+		if err := operrno("mdb_cursor_get", out.rc); err != nil {
 			p.full = false
 			return err
 		}
