@@ -43,6 +43,8 @@ var (
 	// ErrLogBehind: the log ends below what the B+tree contains; reads only,
 	// until the log is repaired.
 	ErrLogBehind = errors.New("the log ends below the checkpoint")
+	// ErrMissing: files that the namespace can't do without are gone.
+	ErrMissing = errors.New("data is missing")
 	// ErrNewerFormat: the files were written by a newer version.
 	ErrNewerFormat = errors.New("newer format")
 	// ErrTrimmed: the log no longer holds what was asked for.

@@ -3,6 +3,7 @@ package dbkernel
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/unisondb/unisondb/dbkernel/internal/btree"
@@ -17,7 +18,7 @@ func (n *Namespace) load() (err error) {
 		return err
 	}
 	if n.meta, err = readMeta(n.db.opts.FS, n.dir); err != nil {
-		return asDamage(err)
+		return n.asMissing(err)
 	}
 	n.lineage = n.meta.Lineage
 	if engine := n.opts.Load().Storage.Engine; engine != n.meta.Engine {
@@ -33,7 +34,7 @@ func (n *Namespace) load() (err error) {
 	}
 	log, err := wal.Open(n.db.walOptions(n.dir, n.lineage, *n.opts.Load()), point.LSN)
 	if err != nil {
-		return errors.Join(asDamage(err), tree.Close())
+		return errors.Join(n.asMissing(err), tree.Close())
 	}
 	n.tree, n.log = tree, log
 	if err := n.recover(point); err != nil {
@@ -41,6 +42,14 @@ func (n *Namespace) load() (err error) {
 		return errors.Join(asDamage(err), log.Close(), tree.Close())
 	}
 	return nil
+}
+
+// asMissing is asDamage where a file that isn't there can only have been lost.
+func (n *Namespace) asMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w: restore %s from a backup, or remove what is left of it and let the namespace be replicated or made again", ErrMissing, err, n.dir)
+	}
+	return asDamage(err)
 }
 
 // asDamage gives errors of the floors below the kernel's own names.

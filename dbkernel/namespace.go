@@ -191,7 +191,7 @@ func (n *Namespace) openLocked() error {
 	}
 	err = diskFull(fmt.Errorf("opening namespace %q: %w", n.name, err))
 	n.logger.Error("namespace can't be opened", "error", err)
-	if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewerFormat) {
+	if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewerFormat) || errors.Is(err, ErrMissing) {
 		l.err = err
 		n.db.event(n, EventQuarantined, err)
 	}
@@ -222,7 +222,7 @@ func (n *Namespace) openTree() (btree.Tree, error) {
 	o := n.opts.Load().Storage
 	tree, err := btree.Open(btree.Options{
 		Engine: o.Engine, Dir: filepath.Join(n.dir, treeDir), MapSize: o.MapSize,
-		FS: n.db.opts.FS, Logger: n.logger.Named("btree"), Name: n.name,
+		FS: n.db.opts.FS, Logger: n.logger.Named("btree"), Name: n.name, Noted: n.db.unguard != nil,
 	})
 	if err != nil {
 		return nil, err
@@ -368,6 +368,8 @@ func codeOf(err error) string {
 	switch {
 	case errors.Is(err, ErrNewerFormat):
 		return "NEWER_FORMAT"
+	case errors.Is(err, ErrMissing):
+		return "NAMESPACE_MISSING"
 	case errors.Is(err, ErrLogBehind):
 		return "LOG_BEHIND_CHECKPOINT"
 	case errors.Is(err, ErrDamaged):

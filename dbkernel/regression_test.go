@@ -443,3 +443,60 @@ func TestReplicaFlushesAtTheOwnersMarks(t *testing.T) {
 		t.Errorf("the owner flushed %d times, the replica %d times", a, b)
 	}
 }
+
+// A database that closed while another one of the process was open left the
+// crash note behind, and none could be opened afterwards.
+func TestTwoDatabasesOfAProcess(t *testing.T) {
+	open := func() (*DB, *Namespace) {
+		o := testOptions(t, vfs.OS())
+		o.Dir, o.GuardCrashes, o.Defaults.Storage.Engine = t.TempDir(), true, ""
+		db, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := createNS(t, db, "test")
+		putKey(t, n, "k", "v")
+		return db, n
+	}
+	first, _ := open()
+	second, n := open()
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantKey(t, n, "k", "v")
+	third, _ := open()
+	for _, db := range []*DB{third, second} {
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What was lost was called unavailable, or looked for again at every request.
+func TestMissingFilesAreMissed(t *testing.T) {
+	for _, lost := range []string{metaName, walDir} {
+		fsys := vfs.NewMem()
+		o := testOptions(t, fsys)
+		db, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := createNS(t, db, "test")
+		putKey(t, n, "k", "v")
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := fsys.RemoveAll(filepath.Join(n.dir, lost)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err = openDB(t, o).Namespace("test"); err != nil {
+			t.Fatal(err)
+		}
+		if s := n.Status(); s.Code != "NAMESPACE_MISSING" {
+			t.Errorf("without %s: %+v", lost, s)
+		}
+		if _, _, err := n.Get([]byte("k")); !errors.Is(err, ErrMissing) {
+			t.Errorf("a read without %s: %v", lost, err)
+		}
+	}
+}

@@ -159,23 +159,31 @@ func (k KV) GetAll(ctx context.Context, keys [][]byte, opts ...ReadOption) ([]Fo
 	return found, p, nil
 }
 
-// keyBatch is the body of a batch that names keys alone: as text, or all in
-// base64 where one isn't UTF-8.
+// keyBatch is the body of a batch that names keys alone: as text, or as items
+// where one isn't UTF-8.
 type keyBatch struct {
-	Operation  string   `json:"operation"`
-	Keys       []string `json:"keys,omitempty"`
-	KeysBase64 [][]byte `json:"keys_base64,omitempty"`
+	Operation string    `json:"operation"`
+	Keys      []string  `json:"keys,omitempty"`
+	Items     []jsonKey `json:"items,omitempty"`
 }
 
 func newKeyBatch(operation string, keys [][]byte) keyBatch {
 	text := make([]string, len(keys))
 	for i, key := range keys {
 		if !utf8.Valid(key) {
-			return keyBatch{Operation: operation, KeysBase64: keys}
+			return keyBatch{Operation: operation, Items: newJSONKeys(keys)}
 		}
 		text[i] = string(key)
 	}
 	return keyBatch{Operation: operation, Keys: text}
+}
+
+func newJSONKeys(keys [][]byte) []jsonKey {
+	items := make([]jsonKey, len(keys))
+	for i, key := range keys {
+		items[i] = newJSONKey(key)
+	}
+	return items
 }
 
 // jsonItem is a key with its value within JSON.

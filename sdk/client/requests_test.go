@@ -102,7 +102,7 @@ func TestRequests(t *testing.T) {
 			name:   "batch delete of bytes",
 			call:   func(ctx ctx, c c) error { _, err := c.KV().DeleteAll(ctx, [][]byte{key, raw}); return err },
 			method: "POST", uri: "/api/v1/default/kv/batch",
-			body: `{"operation":"delete","keys_base64":["dXNlci8x","/wA="]}`,
+			body: `{"operation":"delete","items":[{"key":"user/1"},{"key_base64":"/wA="}]}`,
 		},
 		{
 			name:   "batch get",

@@ -8,10 +8,10 @@ import "github.com/unisondb/unisondb/dbkernel/internal/lmdb"
 // that may take the process with it. bbolt has no such calls.
 
 // SetCrashNote begins a note, one at a time in a process; trees that are opened
-// from then on are in it.
+// from then on with Options.Noted are in it.
 func SetCrashNote(path string) error { return lmdb.SetCrashNote(path) }
 
-// CloseCrashNote ends the note. All trees must be closed.
+// CloseCrashNote ends the note. All noted trees must be closed.
 func CloseCrashNote() error { return lmdb.CloseCrashNote() }
 
 // ReadCrashNote names the trees that a process was inside of when it died. The

@@ -86,7 +86,11 @@ func openLMDBTree(o Options, path string) (*lmdbTree, error) {
 	if err != nil {
 		return nil, err
 	}
-	env, err := newLMDBEnv(o.Dir, o.Name, mapSizeFor(o.MapSize, info.Size()))
+	name := ""
+	if o.Noted {
+		name = o.Name
+	}
+	env, err := newLMDBEnv(o.Dir, name, mapSizeFor(o.MapSize, info.Size()))
 	if err != nil {
 		return nil, err
 	}

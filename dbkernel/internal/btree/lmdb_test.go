@@ -113,7 +113,7 @@ func TestLMDBNamesItselfInTheCrashNote(t *testing.T) {
 		}
 	}()
 	e := newEngine(t, EngineLMDB)
-	e.o.Name = "the-namespace"
+	e.o.Name, e.o.Noted = "the-namespace", true
 	tree := e.open(t)
 	put(t, tree, "a", "1")
 	b, err := os.ReadFile(path)

@@ -35,6 +35,8 @@ type Options struct {
 	Logger hclog.Logger
 	// Name names the tree in messages and in the crash note: the namespace.
 	Name string
+	// Noted puts the tree into the process's crash note, if there is one.
+	Noted bool
 }
 
 // DefaultMapSize is LMDB's map where Options name none, in bytes.

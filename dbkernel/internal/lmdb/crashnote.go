@@ -55,8 +55,8 @@ var crashNote struct {
 var ErrCrashNoteInUse = errors.New("lmdb: environments are open")
 
 // SetCrashNote makes the file at path, replacing one left behind (read that
-// first), and from then on lists every environment there that Open opens. It
-// lasts until CloseCrashNote. Environments beyond 8,192 are not listed.
+// first), and from then on lists every environment there that Open opens under a
+// name. It lasts until CloseCrashNote. Environments beyond 8,192 are not listed.
 func SetCrashNote(path string) error {
 	crashNote.Lock()
 	defer crashNote.Unlock()
@@ -139,12 +139,12 @@ func ReadCrashNote(path string) ([]string, error) {
 	return inside, nil
 }
 
-// claimNoteSlot returns a slot under name, or nil where there is no note or no
-// room in it.
+// claimNoteSlot returns a slot under name, or nil where there is no name, no
+// note or no room in it.
 func claimNoteSlot(name string) *noteSlot {
 	crashNote.Lock()
 	defer crashNote.Unlock()
-	if crashNote.mem == nil {
+	if crashNote.mem == nil || name == "" {
 		return nil
 	}
 	i := crashNote.next

@@ -77,8 +77,8 @@ func NewEnv() (*Env, error) {
 	return env, nil
 }
 
-// SetName says under which name the crash note knows the environment; by
-// default its path. It must be called before Open. (Not in lmdb-go.)
+// SetName says under which name the crash note knows the environment; without a
+// name it is not in there. It must be called before Open. (Not in lmdb-go.)
 func (env *Env) SetName(name string) { env.name = name }
 
 // Open opens the environment in the directory path, which must exist. A
@@ -92,9 +92,6 @@ func (env *Env) Open(path string, flags uint, mode os.FileMode) error {
 	key, err := register(path, flags)
 	if err != nil {
 		return err
-	}
-	if env.name == "" {
-		env.name = path
 	}
 	n, err := newNote(env.name)
 	if err != nil {

@@ -37,6 +37,7 @@ func newEnv(t testing.TB, dir string, mapSize int64) *Env {
 	if err != nil {
 		t.Fatal(err)
 	}
+	env.SetName(dir)
 	if err := errors.Join(env.SetMapSize(mapSize), env.SetMaxReaders(30)); err != nil {
 		t.Fatal(err)
 	}
