@@ -58,7 +58,6 @@ type crashRun struct {
 
 	ns      atomic.Pointer[Namespace]
 	created atomic.Bool
-	lineage Lineage
 
 	mu      sync.Mutex // guards what follows
 	drawing *rand.Rand

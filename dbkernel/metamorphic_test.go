@@ -151,7 +151,6 @@ type env struct {
 	readers  map[int]*ObjectReader
 	versions map[string]Version // by cell and model version
 	ids      map[string]string  // model versions by cell and version
-	replaced map[int]bool
 }
 
 func newEnv(t *testing.T, o optionSet, start time.Time, seen *exercised) *env {
