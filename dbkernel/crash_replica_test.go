@@ -24,7 +24,7 @@ func TestCrashPointsOfReplica(t *testing.T) {
 	seed, _ := longForm(t)
 	source, table := ownerLog(t)
 	points := 0
-	for i := range uint64(4) {
+	for i := range uint64(2) {
 		points += crashReplica(t, seed+i, source, table)
 	}
 	t.Logf("%d crash points", points)

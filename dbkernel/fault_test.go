@@ -19,10 +19,8 @@ import (
 // faultRun writes keys and knows which were acknowledged, which were refused
 // and of which the outcome is open.
 type faultRun struct {
-	mem  *vfs.Mem
-	opts Options
-	db   *DB
-	n    *Namespace
+	db *DB
+	n  *Namespace
 
 	mu      sync.Mutex
 	next    int
@@ -38,11 +36,11 @@ func faultOptions(fsys vfs.FS) Options {
 	}
 }
 
-func newFaultRun(t *testing.T, mem *vfs.Mem, fsys vfs.FS) *faultRun {
+func newFaultRun(t *testing.T, o Options) *faultRun {
 	t.Helper()
-	r := &faultRun{mem: mem, opts: faultOptions(fsys), acked: map[string]string{}, refused: map[string]bool{}, unknown: map[string]string{}}
+	r := &faultRun{acked: map[string]string{}, refused: map[string]bool{}, unknown: map[string]string{}}
 	var err error
-	if r.db, err = Open(r.opts); err != nil {
+	if r.db, err = Open(o); err != nil {
 		t.Fatal(err)
 	}
 	if r.n, err = r.db.Create("test", Lineage{1}); err != nil {
@@ -152,12 +150,13 @@ func TestSyncErrorFreezes(t *testing.T) {
 		}})
 		var events []Event
 		var mu sync.Mutex
-		r := newFaultRun(t, mem, fsys)
-		r.db.opts.OnEvent = func(e Event) {
+		o := faultOptions(fsys)
+		o.OnEvent = func(e Event) {
 			mu.Lock()
 			defer mu.Unlock()
 			events = append(events, e)
 		}
+		r := newFaultRun(t, o)
 		armed.Store(true)
 		var wg sync.WaitGroup
 		for range 3 {
@@ -216,7 +215,7 @@ func TestDiskFull(t *testing.T) {
 	for extra := int64(0); extra < 700<<10; extra += 9 << 10 {
 		t.Run(fmt.Sprintf("%dKiB", extra>>10), func(t *testing.T) {
 			mem := vfs.NewMem()
-			r := newFaultRun(t, mem, mem)
+			r := newFaultRun(t, faultOptions(mem))
 			mem.SetCapacity(mem.Used() + extra)
 			var err error
 			for err == nil && r.next < 1000 {
@@ -271,7 +270,7 @@ func TestDiskFull(t *testing.T) {
 // engine makes, but for little more: reads are answered.
 func TestOpenOnFullDisk(t *testing.T) {
 	mem := vfs.NewMem()
-	r := newFaultRun(t, mem, mem)
+	r := newFaultRun(t, faultOptions(mem))
 	for range 60 {
 		if err := r.put(); err != nil {
 			t.Fatal(err)

@@ -3,14 +3,17 @@ package dbkernel
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/unisondb/unisondb/dbkernel/internal/codec"
 	"github.com/unisondb/unisondb/dbkernel/vfs"
 )
 
@@ -192,5 +195,37 @@ func TestMetaIsChecked(t *testing.T) {
 		if _, err := readMeta(mem, "/ns"); !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNewerFormat) {
 			t.Errorf("with bit %d flipped: %v", bit, err)
 		}
+	}
+}
+
+// A replica took records that it could not apply into its log: it was frozen,
+// and could never be opened again.
+func TestReplicaRefusesWhatItCannotApply(t *testing.T) {
+	batch := func(fill func(b *codec.Builder)) codec.Record {
+		var b codec.Builder
+		fill(&b)
+		return b.Seal(2, epochStarts, 1)
+	}
+	unknown := codec.NewMarkRecord(2, epochStarts, 1)
+	unknown[32] = 99 // its kind
+	binary.LittleEndian.PutUint32(unknown[4:], crc32.Checksum(unknown[8:], codec.Castagnoli))
+	for name, rec := range map[string]codec.Record{
+		"manifest": batch(func(b *codec.Builder) { b.Manifest(codec.ManifestKey([]byte("k")), []byte("short"), codec.Expiry{}) }),
+		"row":      batch(func(b *codec.Builder) { b.DeleteRow([]byte("no row")) }),
+		"kind":     unknown,
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := replicaOptions(vfs.NewMem())
+			n := createNS(t, openDB(t, o), "test")
+			if err := n.Append(t.Context(), [][]byte{codec.NewEpochRecord(1, epochStarts, 1, 5)}, 1); err != nil {
+				t.Fatal(err)
+			}
+			if err := n.Append(t.Context(), [][]byte{rec}, 2); !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNewerFormat) {
+				t.Errorf("it answers %v", err)
+			}
+			if s := n.Status(); s.LSN != 1 || s.State != StateServing {
+				t.Errorf("%+v", s)
+			}
+		})
 	}
 }

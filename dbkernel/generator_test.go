@@ -277,9 +277,8 @@ func (g *generator) cond(version string) (name string, holds bool) {
 	}
 }
 
-// condition makes the condition in the terms of the env: now is what the thing's
-// version is.
-func (e *env) condition(name string, now Version) Cond {
+// condition makes the condition by its name; now is the version that the thing has.
+func condition(name string, now Version) Cond {
 	switch name {
 	case "exists":
 		return Cond{IfExists: true}
@@ -322,7 +321,7 @@ func (g *generator) update() {
 				if onRow {
 					check = tx.CheckRow
 				}
-				if err := check([]byte(key), e.condition(name, now)); err != nil {
+				if err := check([]byte(key), condition(name, now)); err != nil {
 					return err
 				}
 			}
@@ -410,7 +409,7 @@ func (g *generator) putObject() {
 					now = o.Version
 				}
 			})
-			c = e.condition(name, now)
+			c = condition(name, now)
 		}
 		o, pos, err := e.ns.PutObject(context.Background(), []byte(key), bytes.NewReader(data), ttl, c)
 		if !holds {

@@ -457,7 +457,7 @@ func (e *env) wrote(pos Position) {
 	e.check(e.ns.WaitFor(ctx, pos))
 }
 
-// txWrite has a transaction make the edit.
+// txWriteEdit has a transaction make the edit.
 func txWriteEdit(ctx context.Context, tx *Tx, d edit) error {
 	key := []byte(d.key)
 	switch d.kind {

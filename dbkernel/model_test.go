@@ -177,8 +177,8 @@ func inScan(s Scan, key string) bool {
 	}
 }
 
-// scan lists the keys of a page and whether more follow. shown says which keys
-// are there at all.
+// scanKeys lists the keys of a page and whether more follow. shown says which
+// keys are there at all.
 func scanKeys(s Scan, all []string, shown func(key string) bool) (page []string, more bool) {
 	for _, key := range all {
 		if inScan(s, key) && shown(key) {

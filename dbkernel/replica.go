@@ -30,8 +30,8 @@ func (n *Namespace) Append(ctx context.Context, records [][]byte, commit uint64)
 			if err != nil {
 				return asDamage(err)
 			}
-			// Malformed operations must not get as far as the log.
-			if err := rec.Ops(func(codec.Op) error { return nil }); err != nil {
+			// What can't be applied must not get as far as the log.
+			if err := checkForeign(rec); err != nil {
 				return asDamage(err)
 			}
 			r.replica, r.bytes, b = append(r.replica, rec), r.bytes+len(rec), rest
@@ -42,6 +42,29 @@ func (n *Namespace) Append(ctx context.Context, records [][]byte, commit uint64)
 		return nil
 	}
 	return n.submit(ctx, r)
+}
+
+// checkForeign checks that a record whose checksum is right can be applied.
+func checkForeign(rec codec.Record) error {
+	switch rec.Kind() {
+	case codec.KindMark:
+		return nil
+	case codec.KindEpoch:
+		_, err := rec.EpochBits()
+		return err
+	case codec.KindBatch:
+		return rec.Ops(func(op codec.Op) (err error) {
+			switch op.Kind {
+			case codec.OpManifest:
+				_, err = codec.DecodeManifest(op.Value)
+			case codec.OpDeleteRow:
+				_, err = codec.SplitRowPrefix(op.Key)
+			}
+			return err
+		})
+	default:
+		return fmt.Errorf("%w: record LSN %d is of kind %d: use a newer build", ErrNewerFormat, rec.LSN(), rec.Kind())
+	}
 }
 
 // SetCommit tells a replica the owner's commit LSN without records.

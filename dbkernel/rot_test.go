@@ -249,7 +249,7 @@ var damages = []damage{
 	}},
 }
 
-// tree is the content of all files below a directory.
+// fileTree is the content of all files below a directory.
 func fileTree(t testing.TB, fsys vfs.FS, dir string) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
