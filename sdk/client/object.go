@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// ErrChecksum: bytes were changed on their way to the node or from it.
+// ErrChecksum says that bytes were changed on their way to the node or from it.
 var ErrChecksum = errors.New("checksum mismatch")
 
 // expectFrom is the size from which an upload asks for leave before it sends its
