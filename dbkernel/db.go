@@ -82,7 +82,7 @@ func Open(o Options) (*DB, error) {
 		open:       map[string]*Namespace{},
 	}
 	err = db.removeHalfMade(dir)
-	if err == nil && o.GuardCrashes {
+	if err == nil && o.GuardCrashes && vfs.IsOS(o.FS) {
 		err = db.guardCrashes()
 	}
 	if err != nil {

@@ -22,6 +22,7 @@ const metaFormat = 1
 // meta is a namespace's meta.json. It is replaced as a whole and durable before
 // anything relies on it.
 type meta struct {
+	Magic     string    `json:"magic"` // metaMagic
 	Format    int       `json:"format"`
 	Lineage   Lineage   `json:"lineage"`
 	Engine    string    `json:"engine"`
@@ -33,7 +34,10 @@ type meta struct {
 	Epochs []EpochStart `json:"epochs"`
 }
 
-const metaName = "meta.json"
+const (
+	metaName  = "meta.json"
+	metaMagic = "unisondb-namespace"
+)
 
 func readMeta(fsys vfs.FS, dir string) (m meta, err error) {
 	name := filepath.Join(dir, metaName)
@@ -42,11 +46,12 @@ func readMeta(fsys vfs.FS, dir string) (m meta, err error) {
 		return m, err
 	}
 	var version struct {
-		Format int `json:"format"`
+		Magic  string `json:"magic"`
+		Format int    `json:"format"`
 	}
 	err = json.Unmarshal(b, &version)
-	if err == nil && version.Format < 1 {
-		err = errors.New("it names no format")
+	if err == nil && (version.Magic != metaMagic || version.Format < 1) {
+		err = errors.New("it doesn't say what it is")
 	}
 	if err != nil {
 		return m, fmt.Errorf("%w: %s is not readable (%w): restore it from a backup, or set the directory aside and let the namespace be replicated again", ErrDamaged, name, err)
@@ -84,6 +89,7 @@ func checkMetaSum(b []byte) error {
 }
 
 func (m meta) write(fsys vfs.FS, dir string) error {
+	m.Magic = metaMagic
 	b, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err

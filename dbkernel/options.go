@@ -25,9 +25,9 @@ type Options struct {
 	// Defaults is for namespaces that Configure wasn't called for.
 	Defaults NamespaceOptions
 	// GuardCrashes has a namespace quarantined whose B+tree killed the process
-	// before. It needs the operating system's file system, and takes the
-	// process's crash output (debug.SetCrashOutput); where another DB of the
-	// process has it, this one goes unguarded.
+	// before. It takes the process's crash output (debug.SetCrashOutput); where
+	// another DB of the process has that, or FS isn't the operating system's,
+	// this one goes unguarded.
 	GuardCrashes bool
 	// OnEvent is told of what an operator should know. It must not block and
 	// must not call back. May be nil.

@@ -18,6 +18,12 @@ const (
 // OS is the operating system's file system.
 func OS() FS { return osFS{} }
 
+// IsOS reports whether fsys is the operating system's, nothing in between.
+func IsOS(fsys FS) bool {
+	_, ok := fsys.(osFS)
+	return ok
+}
+
 type osFS struct{}
 
 func (osFS) Create(name string) (File, error) {
