@@ -5,6 +5,7 @@ import (
 	"flag"
 	"io"
 	"io/fs"
+	"strings"
 
 	"github.com/unisondb/unisondb/sdk/client"
 )
@@ -19,7 +20,7 @@ func (c *lobPutCommand) spec() spec {
 	return spec{
 		synopsis: "Write a large object",
 		args:     "KEY FILE", minArgs: 2, maxArgs: 2,
-		about: "Streams a file, or standard input where FILE is -, into an object of any size. The object becomes visible when it is complete, and its checksum is compared with that of the bytes read.",
+		about: "Streams a file, or standard input where FILE is -, into an object of any size. An @ before FILE changes nothing: as a value of other commands, @FILE is a file, too. The object becomes visible when it is complete, and its checksum is compared with that of the bytes read.",
 		examples: []string{
 			"unisondb lob put film film.mp4",
 			"tar c photos | unisondb lob put -ttl=24h photos.tar -",
@@ -79,6 +80,7 @@ func (c *lobPutCommand) source(name string) (io.ReadCloser, int64, error) {
 	if name == "-" {
 		return io.NopCloser(c.stdin), -1, nil
 	}
+	name = strings.TrimPrefix(name, "@")
 	file, err := openFile(name)
 	if err != nil {
 		return nil, 0, err

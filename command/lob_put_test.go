@@ -11,6 +11,7 @@ var stored = answer(http.StatusOK, `{"success":true,"size":5,"checksum":90706087
 func TestLobPut(t *testing.T) {
 	h := newHarness(t, stored)
 	h.run("lob", "put", "o/1", file(t, "hello")).want(t, exitDone, "", `Wrote "o/1", 5 B, CRC-32 3610a686, at position `+testPosition)
+	h.run("lob", "put", "o/1", "@"+file(t, "hello")).want(t, exitDone, "", `Wrote "o/1", 5 B, CRC-32 3610a686, at position `+testPosition)
 	r := h.last()
 	r.want(t, "PUT", "/api/v1/default/lob/o%2F1")
 	if r.body != "hello" || r.header.Get("Content-Length") != "5" {
