@@ -31,6 +31,7 @@ type Acceptor struct {
 
 	mu    sync.Mutex
 	sinks map[string]*Sink
+	wg    sync.WaitGroup // goroutines that wait for an offer
 }
 
 // NewAcceptor makes an acceptor. It starts nothing.
@@ -52,7 +53,7 @@ type AcceptedStream interface {
 // Serve receives what a source offers, until the stream ends. The error is a
 // *Refusal where the source was told why.
 func (a *Acceptor) Serve(stream AcceptedStream) error {
-	m, err := stream.Recv()
+	m, err := a.awaitOffer(stream)
 	if err != nil {
 		return err
 	}
@@ -67,6 +68,45 @@ func (a *Acceptor) Serve(stream AcceptedStream) error {
 	if err := a.receive(stream, o); !peerLeft(err) {
 		return err
 	}
+	return nil
+}
+
+// awaitOffer reads what the source says first. Nothing cuts a Recv but the
+// return of Serve, so that it has a goroutine of its own.
+func (a *Acceptor) awaitOffer(stream AcceptedStream) (*dbv1.SourceMessage, error) {
+	type first struct {
+		m   *dbv1.SourceMessage
+		err error
+	}
+	said := make(chan first, 1)
+	if err := a.enter(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer a.wg.Done()
+		m, err := stream.Recv()
+		said <- first{m, err}
+	}()
+	timeout := time.NewTimer(helloTimeout)
+	defer timeout.Stop()
+	select {
+	case f := <-said:
+		return f.m, f.err
+	case <-timeout.C:
+		return nil, a.refuse(stream, refuseForNow(CodeInvalidMessage, "no offer came within %v", helloTimeout))
+	case <-a.ctx.Done():
+		return nil, context.Cause(a.ctx)
+	}
+}
+
+// enter counts a stream, unless the acceptor is closed.
+func (a *Acceptor) enter() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ctx.Err() != nil {
+		return errShuttingDown
+	}
+	a.wg.Add(1)
 	return nil
 }
 
@@ -110,8 +150,12 @@ func (a *Acceptor) Status() []SinkStatus {
 	return out
 }
 
-// Interrupt makes all streams end. It doesn't wait.
-func (a *Acceptor) Interrupt() { a.cancel(errShuttingDown) }
+// Interrupt makes all streams end; new ones are refused. It doesn't wait.
+func (a *Acceptor) Interrupt() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cancel(errShuttingDown)
+}
 
 // Close ends all streams and waits for what they left running.
 func (a *Acceptor) Close() {
@@ -125,6 +169,7 @@ func (a *Acceptor) Close() {
 	for _, s := range sinks {
 		s.Wait()
 	}
+	a.wg.Wait()
 }
 
 var _ AcceptedStream = dbv1.Replication_OfferServer(nil)

@@ -1,6 +1,7 @@
 package replicator
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -19,6 +20,8 @@ type extent struct {
 	history
 	first  uint64 // the first record in the log
 	commit uint64
+	// unreadable says why the namespace can't be read; nil: it can.
+	unreadable *Refusal
 }
 
 // historyOf reads a log's history. The table is read after the status, so that
@@ -37,7 +40,31 @@ func historyOf(l interface {
 
 func extentOf(l SourceLog) extent {
 	h, st := historyOf(l)
-	return extent{history: h, first: st.FirstLSN, commit: st.CommitLSN}
+	return extent{history: h, first: st.FirstLSN, commit: st.CommitLSN, unreadable: quarantinedSource(st)}
+}
+
+// quarantined says why a namespace that is here can't be read; nil: it can.
+// It must not pass for an empty one: an end that "has nothing" is sent everything.
+func quarantined(st dbkernel.Status) *Refusal {
+	switch {
+	case st.Code == CodeShuttingDown:
+		return errShuttingDown
+	case st.State == dbkernel.StateQuarantined || st.Lineage.IsZero():
+		code, reason := cmp.Or(st.Code, CodeQuarantined), cmp.Or(st.Reason, "its lineage isn't known")
+		return refuse(code, "this node can't read %q: %s. It follows again when the namespace is repaired and the node restarted", st.Name, reason)
+	default:
+		return nil
+	}
+}
+
+// quarantinedSource is quarantined in words for a follower.
+func quarantinedSource(st dbkernel.Status) *Refusal {
+	r := quarantined(st)
+	if r == nil || r == errShuttingDown {
+		return r
+	}
+	return refuse(CodeQuarantined, "the source can't read its log of %q (%s): %s; follow another source until it is repaired",
+		st.Name, cmp.Or(st.Code, "no code"), cmp.Or(st.Reason, "its lineage isn't known"))
 }
 
 // check says what is wrong with a history that came from elsewhere.
@@ -139,9 +166,11 @@ type trimmed struct {
 // (yet): a source that restarted, or another one that lags, would otherwise make
 // its followers delete what was committed.
 func decide(source extent, sink history) verdict {
+	if source.unreadable != nil {
+		return verdict{refused: source.unreadable}
+	}
 	if source.lineage.IsZero() {
-		return verdict{refused: refuseForNow(CodeNamespaceNotFound,
-			"the source has no data of this namespace yet; it is tried again")}
+		return verdict{refused: refuse(CodeQuarantined, "the source doesn't know the lineage of its log: follow another source until it is repaired")}
 	}
 	if !sink.lineage.IsZero() && sink.lineage != source.lineage {
 		return verdict{refused: refuse(CodeLineageMismatch,

@@ -45,7 +45,7 @@ func TestDecide(t *testing.T) {
 		{"other lineage", extent{history: history{lineageA, 9, rows(1, 1, 7)}, first: 1}, history{lineageB, 4, rows(1, 1, 7)}, "LINEAGE_MISMATCH"},
 		{"other lineage, empty source", extent{history: history{lineageA, 0, nil}, first: 1}, history{lineageB, 4, rows(1, 1, 7)}, "LINEAGE_MISMATCH"},
 		{"other lineage, empty sink", extent{history: history{lineageA, 9, rows(1, 1, 7)}, first: 1}, history{lineage: lineageB}, "LINEAGE_MISMATCH"},
-		{"source without lineage", extent{}, history{}, "NAMESPACE_NOT_FOUND retry"},
+		{"source without lineage", extent{}, history{}, "QUARANTINED"},
 
 		{"sink ahead", extent{history: history{lineageA, 9, rows(1, 1, 7)}, first: 1}, history{lineageA, 11, rows(1, 1, 7)}, "SOURCE_BEHIND retry"},
 		{"sink ahead by an epoch", extent{history: history{lineageA, 9, rows(1, 1, 7)}, first: 1}, history{lineageA, 11, rows(1, 1, 7, 2, 10, 8)}, "SOURCE_BEHIND retry"},

@@ -165,8 +165,30 @@ func write(l *replicatortest.Log, n int) {
 // windDown lets gRPC's own goroutines end, which nobody can wait for; in virtual time.
 func windDown() { time.Sleep(time.Minute) }
 
-// raw opens a stream whose messages the test says itself.
+// raw opens a stream of Follow whose messages the test says itself.
 func (n *node) raw(address string) (dbv1.Replication_FollowClient, func()) {
+	n.t.Helper()
+	client, ctx, done := n.client(address)
+	stream, err := client.Follow(ctx)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return stream, done
+}
+
+// rawOffer is raw for Offer.
+func (n *node) rawOffer(address string) (dbv1.Replication_OfferClient, func()) {
+	n.t.Helper()
+	client, ctx, done := n.client(address)
+	stream, err := client.Offer(ctx)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return stream, done
+}
+
+// client connects to an address; the function cuts the connection and the context.
+func (n *node) client(address string) (dbv1.ReplicationClient, context.Context, func()) {
 	n.t.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithContextDialer(n.network.Dial), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -174,11 +196,7 @@ func (n *node) raw(address string) (dbv1.Replication_FollowClient, func()) {
 		n.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	stream, err := dbv1.NewReplicationClient(conn).Follow(ctx)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	return stream, func() {
+	return dbv1.NewReplicationClient(conn), ctx, func() {
 		cancel()
 		if err := conn.Close(); err != nil {
 			n.t.Error(err)

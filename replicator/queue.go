@@ -1,6 +1,7 @@
 package replicator
 
 import (
+	"cmp"
 	"context"
 	"sync"
 )
@@ -26,7 +27,8 @@ type intake struct {
 	bytes   int    // of records
 	last    uint64 // LSN of the last record; 0: none
 	commit  uint64
-	beat    bool // a heartbeat was among it, which asks for an acknowledgement
+	beat    bool   // a heartbeat was among it, which asks for an acknowledgement
+	owner   string // of the namespace, as the heartbeat has it; may be empty
 }
 
 func (i *intake) add(more intake) {
@@ -38,6 +40,7 @@ func (i *intake) add(more intake) {
 	i.last = max(i.last, more.last)
 	i.commit = max(i.commit, more.commit)
 	i.beat = i.beat || more.beat
+	i.owner = cmp.Or(more.owner, i.owner)
 }
 
 func newQueue(limit int) *queue {

@@ -3,6 +3,7 @@ package replicator
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -27,8 +28,9 @@ const (
 	CodeOfferRefused        = "OFFER_REFUSED"        // the sink doesn't take this namespace
 	CodeShuttingDown        = "SHUTTING_DOWN"        // the node stops
 	CodeDiskFull            = "DISK_FULL"            // the sink can't store more
-	CodeFrozen              = "FROZEN"               // the sink's namespace takes no writes
-	CodeQuarantined         = "QUARANTINED"          // the source can't read its own log
+	CodeFrozen              = "NAMESPACE_FROZEN"     // the sink's namespace takes no writes
+	CodeDamaged             = "DAMAGED"              // stored bytes aren't what was written
+	CodeQuarantined         = "QUARANTINED"          // the source can't open its own namespace
 	CodeUnavailable         = "UNAVAILABLE"          // anything that passes
 )
 
@@ -75,11 +77,14 @@ func (r *Refusal) proto() *dbv1.Refused {
 }
 
 func refusalFrom(p *dbv1.Refused) *Refusal {
-	return &Refusal{Code: p.GetCode(), Reason: p.GetReason(), Retryable: p.GetRetryable()}
+	return &Refusal{Code: clip(p.GetCode(), maxCodeLen), Reason: clip(p.GetReason(), maxReasonLen), Retryable: p.GetRetryable()}
 }
 
 // errorDomain is the domain of ErrorInfo in the errors of the gRPC door.
 const errorDomain = "unisondb"
+
+// retryableKey is where ErrorInfo says whether trying again may help by itself.
+const retryableKey = "retryable"
 
 // Status is the refusal as a gRPC error.
 func (r *Refusal) Status() *status.Status {
@@ -89,20 +94,27 @@ func (r *Refusal) Status() *status.Status {
 		code = codes.NotFound
 	case r.Code == CodeInvalidMessage || r.Code == CodeUnsupportedProtocol:
 		code = codes.InvalidArgument
-	case r.Code == CodeDamagedRecord || r.Code == CodeQuarantined:
+	case r.Code == CodeDamagedRecord || r.Code == CodeDamaged || r.Code == CodeQuarantined:
 		code = codes.DataLoss
 	case r.Retryable:
 		code = codes.Unavailable
 	}
-	st := status.New(code, r.Reason)
-	if detailed, err := st.WithDetails(&errdetails.ErrorInfo{Reason: r.Code, Domain: errorDomain}); err == nil {
+	st := status.New(code, clip(r.Reason, maxReasonLen))
+	info := &errdetails.ErrorInfo{Reason: clip(r.Code, maxCodeLen), Domain: errorDomain,
+		Metadata: map[string]string{retryableKey: strconv.FormatBool(r.Retryable)}}
+	if detailed, err := st.WithDetails(info); err == nil {
 		return detailed
 	}
 	return st
 }
 
-// refusalOf finds the refusal that a gRPC error carries; other errors stay as they are.
+// refusalOf finds the refusal that a gRPC error carries; other errors, and
+// those that have been through here, stay as they are.
 func refusalOf(err error) error {
+	var known *Refusal
+	if errors.As(err, &known) {
+		return err
+	}
 	st, ok := status.FromError(err)
 	if !ok || err == nil {
 		return err
@@ -110,10 +122,19 @@ func refusalOf(err error) error {
 	for _, d := range st.Details() {
 		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == errorDomain {
 			return &Refusal{
-				Code: info.GetReason(), Reason: clip(st.Message(), maxReasonLen),
-				Retryable: st.Code() == codes.Unavailable || st.Code() == codes.NotFound, cause: err,
+				Code: clip(info.GetReason(), maxCodeLen), Reason: clip(st.Message(), maxReasonLen),
+				Retryable: retryable(st.Code(), info), cause: err,
 			}
 		}
 	}
 	return err
+}
+
+// retryable reads what the other end said of trying again; where it said
+// nothing the code of the call decides.
+func retryable(code codes.Code, info *errdetails.ErrorInfo) bool {
+	if said, err := strconv.ParseBool(info.GetMetadata()[retryableKey]); err == nil {
+		return said
+	}
+	return code == codes.Unavailable || code == codes.NotFound
 }

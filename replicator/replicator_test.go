@@ -2,6 +2,7 @@ package replicator_test
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -241,6 +242,11 @@ func TestRefusals(t *testing.T) {
 			},
 			state: replicator.StateStalled, code: replicator.CodeSourceStale,
 		},
+		{
+			name:    "the source can't open it",
+			prepare: func(owner, _ *node) { owner.ownerLog().Quarantine("DAMAGED") },
+			state:   replicator.StateBootstrapping, code: replicator.CodeQuarantined,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			pair(t, func(owner, relayer *node) {
@@ -475,6 +481,129 @@ func TestOfferTrimmed(t *testing.T) {
 			st := owner.acceptor.Status()
 			return len(st) == 1 && st[0].Code == replicator.CodeLogTrimmed && st[0].State == replicator.StateBootstrapping
 		})
+	})
+}
+
+// TestSlowLink: several namespaces share a connection that carries less in
+// the time of silence than one batch of each; no stream is taken for dead.
+func TestSlowLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := replicatortest.NewNetwork()
+		network.Rate = 128 << 10
+		hub, edge := newNode(t, network, "hub"), newNode(t, network, "edge")
+		hub.serve()
+		var names []string
+		logs := map[string]*replicatortest.Log{}
+		for i := range 8 {
+			name := fmt.Sprint("ns", i)
+			l := hub.store.Add(name, lineage)
+			l.StartEpoch(1)
+			l.Write(make([]byte, 1<<20))
+			write(l, 10)
+			names, logs[name] = append(names, name), l
+		}
+		edge.start(replicator.UpstreamOptions{Addresses: []string{"hub"}, Namespaces: names})
+		edge.await("all namespaces", func() bool {
+			for name, l := range logs {
+				if got := edge.store.Log(name); got == nil || got.Status().CommitLSN != l.Status().CommitLSN {
+					return false
+				}
+			}
+			return true
+		})
+		for _, st := range edge.upstream.Status() {
+			if st.Reconnects > 0 || st.LastError != "" {
+				t.Errorf("%s: %d streams ended: %s", st.Namespace, st.Reconnects, st.LastError)
+			}
+		}
+		edge.stop()
+		hub.stop()
+		windDown()
+	})
+}
+
+// TestQuarantinedSink: a sink that can't read its own log doesn't ask for
+// one from the beginning.
+func TestQuarantinedSink(t *testing.T) {
+	pair(t, func(owner, relayer *node) {
+		l := owner.ownerLog()
+		write(l, 5)
+		copyLog(l, relayer)
+		relayer.log().Quarantine("NEWER_FORMAT")
+		relayer.follow("hub")
+		relayer.await("the complaint", func() bool { return relayer.status().Code == "NEWER_FORMAT" })
+		if f := owner.source.Followers(); len(f) != 0 || relayer.status().Connected || relayer.status().State != replicator.StateStalled {
+			t.Errorf("%+v; %+v", f, relayer.status())
+		}
+	})
+}
+
+// TestBootstrapping: a sink that begins with nothing isn't serving before it
+// has what its source had committed at the first contact.
+func TestBootstrapping(t *testing.T) {
+	pair(t, func(owner, relayer *node) {
+		relayer.store.Prepare = func(l *replicatortest.Log) {
+			l.AppendDelay = func() time.Duration { return 10 * time.Second }
+		}
+		l := owner.ownerLog()
+		for range 30 {
+			l.Write(make([]byte, 1<<20))
+		}
+		relayer.follow("hub")
+		relayer.await("some records", func() bool { return relayer.log() != nil && relayer.log().Status().CommitLSN > 0 })
+		if got := relayer.log().Status().CommitLSN; got >= 31 || relayer.status().State != replicator.StateBootstrapping || !relayer.status().Connected {
+			t.Fatalf("at LSN %d of 31: %+v", got, relayer.status())
+		}
+		write(l, 1)
+		relayer.await("serving", func() bool { return relayer.status().State == replicator.StateServing })
+		if got := relayer.log().Status().CommitLSN; got < 31 {
+			t.Errorf("serving at LSN %d of 31", got)
+		}
+	})
+}
+
+// TestOfferSilence: who opens a stream of Offer and says nothing is told so.
+func TestOfferSilence(t *testing.T) {
+	pair(t, func(_, relayer *node) {
+		stream, done := relayer.rawOffer("hub")
+		defer done()
+		began := time.Now()
+		m, err := stream.Recv()
+		if err != nil || m.GetRefused().GetCode() != replicator.CodeInvalidMessage || time.Since(began) > 6*time.Second {
+			t.Errorf("after %v: %v, %v", time.Since(began), m, err)
+		}
+	})
+}
+
+// TestOfferSilenceAtShutdown: a stream that has said nothing yet doesn't outlast its node.
+func TestOfferSilenceAtShutdown(t *testing.T) {
+	pair(t, func(owner, relayer *node) {
+		stream, done := relayer.rawOffer("hub")
+		defer done()
+		synctest.Wait()
+		owner.acceptor.Interrupt()
+		began := time.Now()
+		var err error
+		for err == nil {
+			_, err = stream.Recv()
+		}
+		if errorInfo(err) != replicator.CodeShuttingDown || time.Since(began) > time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+// TestWordsOfAnEnd: the code of a refusal stands before its reason once.
+func TestWordsOfAnEnd(t *testing.T) {
+	pair(t, func(owner, relayer *node) {
+		l := owner.ownerLog()
+		relayer.follow("hub")
+		relayer.awaitEqual(l)
+		owner.source.Interrupt()
+		relayer.await("the end", func() bool { return relayer.status().LastError != "" })
+		if got := relayer.status().LastError; !strings.HasPrefix(got, "SHUTTING_DOWN: ") || strings.Count(got, "SHUTTING_DOWN") != 1 {
+			t.Errorf("%q", got)
+		}
 	})
 }
 

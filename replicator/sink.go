@@ -25,6 +25,10 @@ const (
 // sinkQueueBytes bounds what a stream has received and not yet appended.
 const sinkQueueBytes = 8 << 20
 
+// sinkPartBytes is the largest batch that a sink asks for. A slow link has
+// carried one in a time that is short beside the time of silence.
+const sinkPartBytes = 64 << 10
+
 // A stream that is silent for this many heartbeats is made anew.
 const silentBeats = 4
 
@@ -41,6 +45,8 @@ type SinkOptions struct {
 	Store     Store        // required
 	Logger    hclog.Logger // silent by default
 	Clock     func() time.Time
+	// UpstreamOf names the upstream block that an address belongs to; nil: none.
+	UpstreamOf func(address string) string
 }
 
 // Sink receives one namespace, over one stream after the other, and knows how that goes.
@@ -52,6 +58,15 @@ type Sink struct {
 	mu        sync.Mutex
 	status    SinkStatus
 	streaming bool
+	first     bootstrap
+}
+
+// bootstrap is how the first copy of a namespace goes: it is done when this node
+// has applied what the source had committed at the first contact.
+type bootstrap struct {
+	pending bool
+	known   bool   // a source has answered
+	target  uint64 // its commit LSN then
 }
 
 // SinkStatus is how the following of one namespace does.
@@ -60,6 +75,7 @@ type SinkStatus struct {
 	Upstream  string // name of the upstream block; empty where the source dialled
 	Address   string // connected to, or last tried
 	Source    string // node id of the source; empty until one has answered
+	Owner     string // node id of who takes writes, as the source has it; empty: not known
 	Connected bool   // records can flow
 	// State is StateBootstrapping, StateServing, StateStalled or StateForked.
 	// The kernel's own states (frozen, quarantined) come before it.
@@ -82,12 +98,29 @@ func NewSink(o SinkOptions) *Sink {
 		o.Clock = time.Now
 	}
 	s := &Sink{o: o, lag: lag{now: o.Clock}}
+	if s.o.UpstreamOf == nil {
+		s.o.UpstreamOf = func(string) string { return "" }
+	}
 	s.status = SinkStatus{Namespace: o.Namespace, State: StateBootstrapping}
+	s.first.pending = true
 	if l, err := o.Store.Open(o.Namespace); err == nil {
-		s.status.State, s.status.LSN = StateServing, l.Status().DurableLSN
-		s.lag.reached(l.Status().CommitLSN, 0)
+		s.resumeFrom(l.Status())
 	}
 	return s
+}
+
+// resumeFrom begins with what a namespace has that is here already.
+func (s *Sink) resumeFrom(st dbkernel.Status) {
+	if r := quarantined(st); r != nil {
+		s.first.pending = false
+		s.noteLocked(r)
+		return
+	}
+	s.status.LSN = st.DurableLSN
+	if st.DurableLSN > 0 {
+		s.first.pending, s.status.State = false, StateServing
+	}
+	s.lag.reached(st.CommitLSN, 0)
 }
 
 // Status says how the following goes.
@@ -109,10 +142,16 @@ var errBusy = refuseForNow(CodeOfferRefused, "the namespace is being received al
 // cut the stream and end ctx; on a stream that a gRPC server accepted it is
 // the return of the handler that cuts it. address is for the status.
 func (s *Sink) Run(ctx context.Context, cancel context.CancelCauseFunc, stream SinkStream, address string) (progress bool, err error) {
+	return s.run(ctx, cancel, stream, address, nil)
+}
+
+// run is Run with traffic, which says how many bytes the stream's connection
+// has received; nil: not known.
+func (s *Sink) run(ctx context.Context, cancel context.CancelCauseFunc, stream SinkStream, address string, traffic func() uint64) (progress bool, err error) {
 	if err := s.begin(address); err != nil {
 		return false, err
 	}
-	r := &reception{Sink: s, stream: stream, queue: newQueue(sinkQueueBytes)}
+	r := &reception{Sink: s, stream: stream, traffic: traffic, queue: newQueue(sinkQueueBytes)}
 	defer func() { s.end(err) }()
 	return r.run(ctx, cancel)
 }
@@ -124,8 +163,12 @@ func (s *Sink) begin(address string) error {
 		return errBusy
 	}
 	s.streaming = true
-	s.status.Address = address
+	s.triesLocked(address)
 	return nil
+}
+
+func (s *Sink) triesLocked(address string) {
+	s.status.Address, s.status.Upstream = address, s.o.UpstreamOf(address)
 }
 
 func (s *Sink) end(err error) {
@@ -144,7 +187,7 @@ func (s *Sink) end(err error) {
 func (s *Sink) Note(address string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.status.Address = address
+	s.triesLocked(address)
 	s.noteLocked(err)
 }
 
@@ -163,24 +206,46 @@ func (s *Sink) noteLocked(err error) {
 	switch {
 	case r.Code == CodeForked:
 		s.status.State = StateForked
-	case s.status.State != StateBootstrapping:
+	case !s.first.pending:
 		s.status.State = StateStalled
 	}
 }
 
-// connected notes that a source has agreed to send.
-func (s *Sink) connected(source string, lsn uint64) {
+// connected notes that a source has agreed to send, and how much it had committed then.
+func (s *Sink) connected(source string, lsn, commit uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.status.Source, s.status.Connected = source, true
 	s.status.State, s.status.Code, s.status.Reason = StateServing, "", ""
 	s.status.LSN = lsn
+	if !s.first.pending {
+		return
+	}
+	s.status.State = StateBootstrapping
+	if !s.first.known {
+		s.first.known, s.first.target = true, commit
+	}
 }
 
-func (s *Sink) appended(lsn uint64) {
+// owned notes who takes writes. What a source doesn't know changes nothing.
+func (s *Sink) owned(owner string) {
+	if owner == "" {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.status.LSN = lsn
+	s.status.Owner = owner
+}
+
+// appended notes what is durable and what readers see. With all that the source had
+// at the first contact, the namespace serves.
+func (s *Sink) appended(durable, applied uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.LSN = durable
+	if s.first.pending && s.first.known && applied >= s.first.target {
+		s.first.pending, s.status.State = false, StateServing
+	}
 }
 
 // reception is one stream of a Sink. Two goroutines: one reads the stream into
@@ -188,6 +253,7 @@ func (s *Sink) appended(lsn uint64) {
 type reception struct {
 	*Sink
 	stream   SinkStream
+	traffic  func() uint64
 	queue    *queue
 	log      Log // nil until the namespace exists here
 	ours     history
@@ -240,17 +306,22 @@ func streamFailed(ctx context.Context, err error) error {
 	return refusalOf(err)
 }
 
-// greet sends the hello.
+// greet sends the hello. A log that can't be read isn't an empty one: the
+// stream then ends before this end has said anything.
 func (r *reception) greet() error {
 	l, err := r.o.Store.Open(r.o.Namespace)
 	switch {
 	case err == nil:
 		r.log = l
-		r.ours, _ = historyOf(l)
+		var st dbkernel.Status
+		r.ours, st = historyOf(l)
+		if q := quarantined(st); q != nil {
+			return q
+		}
 	case !errors.Is(err, dbkernel.ErrNamespaceNotFound):
 		return fmt.Errorf("open namespace %q: %w", r.o.Namespace, err)
 	}
-	h := hello{nodeID: r.o.NodeID, namespace: r.o.Namespace, history: r.ours, maxPart: maxPartBytes}
+	h := hello{nodeID: r.o.NodeID, namespace: r.o.Namespace, history: r.ours, maxPart: sinkPartBytes}
 	return r.say(h.proto())
 }
 
@@ -267,14 +338,14 @@ func (r *reception) say(m *dbv1.SinkMessage) error {
 // only while this end listens: a full queue isn't the source's fault.
 func (r *reception) receive(ctx context.Context, cancel context.CancelCauseFunc) {
 	var in decoder
-	silence := helloTimeout
-	watchdog := time.AfterFunc(silence, func() {
-		cancel(refuseForNow(CodeUnavailable, "the source said nothing for %v: the stream is made anew", silence))
+	limit := helloTimeout
+	watchdog := watchSilence(limit, r.traffic, func(limit time.Duration) {
+		cancel(refuseForNow(CodeUnavailable, "the source said nothing for %v: the stream is made anew", limit))
 	})
-	defer watchdog.Stop()
+	defer watchdog.pause()
 	for {
 		m, err := r.stream.Recv()
-		if !watchdog.Stop() || ctx.Err() != nil {
+		if !watchdog.pause() || ctx.Err() != nil {
 			r.queue.close(context.Cause(ctx))
 			return
 		}
@@ -290,9 +361,9 @@ func (r *reception) receive(ctx context.Context, cancel context.CancelCauseFunc)
 			return
 		}
 		if item.answer != nil {
-			silence = max(silentBeats*item.answer.heartbeat, time.Second)
+			limit = max(silentBeats*item.answer.heartbeat, time.Second)
 		}
-		watchdog.Reset(silence)
+		watchdog.resume(limit)
 	}
 }
 
@@ -326,7 +397,7 @@ func (d *decoder) decode(m *dbv1.SourceMessage, ours history, lag *lag) (intake,
 	case *dbv1.SourceMessage_Heartbeat:
 		h := body.Heartbeat
 		lag.heartbeat(beat{source: time.Unix(0, h.GetSourceTimeUnixNano()), commit: h.GetCommitLsn()}, h.GetBacklogBytes())
-		return intake{commit: h.GetCommitLsn(), beat: true}, nil
+		return intake{commit: h.GetCommitLsn(), beat: true, owner: clip(h.GetOwner(), maxNodeIDLen)}, nil
 	case *dbv1.SourceMessage_Answer, *dbv1.SourceMessage_Offer:
 		return intake{}, refuse(CodeInvalidMessage, "the source says %T in the middle of a stream", body)
 	default:
@@ -344,6 +415,9 @@ func (r *reception) process(ctx context.Context, item intake) error {
 	if item.beat || len(item.records) > 0 {
 		r.heard = true
 	}
+	if item.beat {
+		r.owned(item.owner)
+	}
 	if len(item.records) > 0 {
 		r.received = item.last
 		if err := r.log.Append(ctx, item.records, item.commit); err != nil {
@@ -354,7 +428,7 @@ func (r *reception) process(ctx context.Context, item intake) error {
 	}
 	st := r.log.Status()
 	r.lag.reached(st.CommitLSN, item.bytes)
-	r.appended(st.DurableLSN)
+	r.appended(st.DurableLSN, st.CommitLSN)
 	if len(item.records) == 0 && !item.beat {
 		return nil
 	}
@@ -373,8 +447,11 @@ func (r *reception) agree(a resumption) error {
 		r.log = l
 		r.o.Logger.Info("namespace created", "namespace", r.o.Namespace, "lineage", a.lineage, "source", a.source)
 	}
+	if have := r.log.Status().Lineage; have != a.lineage {
+		return refuse(CodeLineageMismatch, "the source resumes with lineage %s, %q has %s here: it keeps what it has", a.lineage, r.o.Namespace, have)
+	}
 	r.lag.begin(a.heartbeat)
-	r.connected(a.source, r.ours.lsn)
+	r.connected(a.source, r.ours.lsn, a.commit)
 	r.o.Logger.Info("following", "namespace", r.o.Namespace, "source", a.source, "from", a.from)
 	return nil
 }

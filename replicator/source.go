@@ -38,6 +38,9 @@ type SourceOptions struct {
 	Clock func() time.Time
 	// Heartbeat is how often a stream says something at least; 0: DefaultHeartbeat.
 	Heartbeat time.Duration
+	// Owner names who takes writes to a namespace, "" where it isn't known; nil:
+	// this node.
+	Owner func(namespace string) string
 }
 
 // SourceStream is the stream as a source sees it, whichever end dialled.
@@ -66,6 +69,9 @@ type Source struct {
 func NewSource(o SourceOptions) *Source {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
+	}
+	if o.Owner == nil {
+		o.Owner = func(string) string { return o.NodeID }
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
@@ -136,7 +142,11 @@ func (s *Source) Offer(stream OfferStream, namespace string) error {
 	if err != nil {
 		return openFailed(namespace, err)
 	}
-	o := offer{nodeID: s.o.NodeID, namespace: namespace, lineage: l.Status().Lineage}
+	st := l.Status()
+	if r := quarantinedSource(st); r != nil {
+		return r
+	}
+	o := offer{nodeID: s.o.NodeID, namespace: namespace, lineage: st.Lineage}
 	if err := stream.Send(o.proto()); err != nil {
 		return err
 	}
@@ -360,7 +370,7 @@ func openFailed(namespace string, err error) *Refusal {
 	case errors.Is(err, dbkernel.ErrTrimmed):
 		return refuse(CodeLogTrimmed, "the follower of %q fell behind the source's log: %v", namespace, err).because(err)
 	case errors.Is(err, dbkernel.ErrDamaged):
-		return refuse(CodeQuarantined, "the source can't read its log of %q: %v", namespace, err).because(err)
+		return refuse(CodeDamaged, "the source can't read its log of %q: %v; follow another source until it is repaired", namespace, err).because(err)
 	default:
 		return refuseForNow(CodeUnavailable, "the source can't read %q: %v", namespace, err).because(err)
 	}
@@ -470,6 +480,7 @@ func (s *sender) heartbeat() error {
 		CommitLsn:          st.CommitLSN,
 		EndLsn:             st.DurableLSN,
 		BacklogBytes:       s.backlog(st.CommitLSN),
+		Owner:              s.o.Owner(s.follower.namespace),
 	}}})
 }
 

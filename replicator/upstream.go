@@ -24,6 +24,9 @@ type UpstreamOptions struct {
 	NodeID    string   // of this node; required
 	Addresses []string // gRPC addresses, tried in order; required
 	Store     Store    // of this node's namespaces; required
+	// NameOf names the upstream block that an address belongs to, where there
+	// are several; nil: Name.
+	NameOf func(address string) string
 
 	Namespaces []string // to follow
 	Offers     []string // to offer: this node has them and the upstream receives
@@ -45,6 +48,7 @@ type UpstreamOptions struct {
 type Upstream struct {
 	o      UpstreamOptions
 	conns  []*grpc.ClientConn // by address; they connect when first used
+	meters []*meter           // of what the connections receive, by address
 	sinks  []*Sink            // by namespace
 	source *Source
 
@@ -63,15 +67,16 @@ func NewUpstream(o UpstreamOptions) (*Upstream, error) {
 	u := &Upstream{o: o}
 	u.ctx, u.cancel = context.WithCancelCause(context.Background())
 	for _, address := range o.Addresses {
-		conn, err := connect(address, o.Dial, o.Credentials)
+		m := &meter{}
+		conn, err := connect(address, m.dialler(o.Dial), o.Credentials)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("upstream %q: address %q: %w", o.Name, address, err), u.closeConns())
 		}
-		u.conns = append(u.conns, conn)
+		u.conns, u.meters = append(u.conns, conn), append(u.meters, m)
 	}
 	for _, ns := range o.Namespaces {
-		s := NewSink(SinkOptions{NodeID: o.NodeID, Namespace: ns, Store: o.Store, Logger: o.Logger, Clock: o.Clock})
-		s.status.Upstream = o.Name
+		s := NewSink(SinkOptions{NodeID: o.NodeID, Namespace: ns, Store: o.Store, Logger: o.Logger, Clock: o.Clock, UpstreamOf: o.NameOf})
+		s.status.Upstream = o.NameOf(o.Addresses[0])
 		u.sinks = append(u.sinks, s)
 	}
 	u.source = NewSource(SourceOptions{NodeID: o.NodeID, Store: o.Store, Logger: o.Logger, Clock: o.Clock, Heartbeat: o.Heartbeat})
@@ -94,6 +99,9 @@ func (o UpstreamOptions) validated() (UpstreamOptions, error) {
 	}
 	if len(slices.Compact(all)) != len(o.Namespaces)+len(o.Offers) {
 		return o, errors.New("a namespace is named twice")
+	}
+	if o.NameOf == nil {
+		o.NameOf = func(string) string { return o.Name }
 	}
 	if o.Credentials == nil {
 		o.Credentials = insecure.NewCredentials()
@@ -120,7 +128,7 @@ func (o UpstreamOptions) validated() (UpstreamOptions, error) {
 func (u *Upstream) Start() {
 	u.start.Do(func() {
 		for _, s := range u.sinks {
-			u.wg.Go(func() { u.keep(s.o.Namespace, s.Note, followThrough(s)) })
+			u.wg.Go(func() { u.keep(s.o.Namespace, s.Note, u.followThrough(s)) })
 		}
 		for _, ns := range u.o.Offers {
 			u.wg.Go(func() { u.keep(ns, func(string, error) {}, u.offerThrough(ns)) })
@@ -168,22 +176,22 @@ func (u *Upstream) Status() []SinkStatus {
 // is absent while no stream is up.
 func (u *Upstream) Offered() []FollowerStatus { return u.source.Followers() }
 
-// attempt runs one stream over a connection until it ends. progress says
-// that it was worth something.
-type attempt func(ctx context.Context, cancel context.CancelCauseFunc, client dbv1.ReplicationClient, address string) (progress bool, err error)
+// attempt runs one stream over the connection of an address, by its index, until it ends.
+// progress says that it was worth something.
+type attempt func(ctx context.Context, cancel context.CancelCauseFunc, client dbv1.ReplicationClient, i int) (progress bool, err error)
 
-func followThrough(s *Sink) attempt {
-	return func(ctx context.Context, cancel context.CancelCauseFunc, client dbv1.ReplicationClient, address string) (bool, error) {
+func (u *Upstream) followThrough(s *Sink) attempt {
+	return func(ctx context.Context, cancel context.CancelCauseFunc, client dbv1.ReplicationClient, i int) (bool, error) {
 		stream, err := client.Follow(ctx)
 		if err != nil {
 			return false, err
 		}
-		return s.Run(ctx, cancel, stream, address)
+		return s.run(ctx, cancel, stream, u.o.Addresses[i], u.meters[i].bytes.Load)
 	}
 }
 
 func (u *Upstream) offerThrough(namespace string) attempt {
-	return func(ctx context.Context, _ context.CancelCauseFunc, client dbv1.ReplicationClient, _ string) (bool, error) {
+	return func(ctx context.Context, _ context.CancelCauseFunc, client dbv1.ReplicationClient, _ int) (bool, error) {
 		stream, err := client.Offer(ctx)
 		if err != nil {
 			return false, err
@@ -195,7 +203,7 @@ func (u *Upstream) offerThrough(namespace string) attempt {
 
 // keep makes one stream after the other until the upstream is closed.
 func (u *Upstream) keep(namespace string, note func(address string, err error), try attempt) {
-	log := u.o.Logger.With("upstream", u.o.Name, "namespace", namespace)
+	log := u.o.Logger.With("namespace", namespace)
 	b := backoff{n: len(u.conns), rand: u.o.Rand}
 	var said string
 	for u.ctx.Err() == nil {
@@ -207,7 +215,7 @@ func (u *Upstream) keep(namespace string, note func(address string, err error), 
 		note(address, err)
 		// One line for each new reason: an upstream that is away for a night doesn't fill the log.
 		if reason := fmt.Sprint(err); progress || reason != said {
-			log.Warn("replication stream ended", "address", address, "error", err)
+			log.Warn("replication stream ended", "upstream", u.o.NameOf(address), "address", address, "error", err)
 			said = reason
 		}
 		select {
@@ -225,7 +233,7 @@ func (u *Upstream) try(try attempt, i int) (bool, error) {
 		cancel(refuseForNow(CodeUnavailable, "no stream to %s within %v", u.o.Addresses[i], helloTimeout))
 	})
 	client := dbv1.NewReplicationClient(firstContact{u.conns[i], connecting})
-	progress, err := try(ctx, cancel, client, u.o.Addresses[i])
+	progress, err := try(ctx, cancel, client, i)
 	return progress, refusalOf(err)
 }
 

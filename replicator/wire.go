@@ -1,7 +1,7 @@
 package replicator
 
 import (
-	"fmt"
+	"strings"
 	"time"
 
 	"github.com/unisondb/unisondb/dbkernel"
@@ -24,6 +24,7 @@ const (
 	maxHeartbeat    = 5 * time.Minute
 	minHeartbeat    = 10 * time.Millisecond
 	maxReasonLen    = 4096
+	maxCodeLen      = 64
 	messageHeadroom = 64 << 10
 
 	// MaxMessageBytes is what a gRPC end must accept: the largest batch, or the largest
@@ -218,9 +219,7 @@ func parseAnswer(m *dbv1.SourceMessage, ours history) (r resumption, err error) 
 	case *dbv1.SourceAnswer_SnapshotFrom:
 		return r, refuse(CodeLogTrimmed, "%s", clip(v.SnapshotFrom.GetReason(), maxReasonLen))
 	case *dbv1.SourceAnswer_Refused:
-		f := refusalFrom(v.Refused)
-		f.Reason = clip(f.Reason, maxReasonLen)
-		return r, f
+		return r, refusalFrom(v.Refused)
 	default:
 		return r, refuse(CodeInvalidMessage, "the source's answer carries nothing that this build knows: upgrade this node")
 	}
@@ -279,9 +278,10 @@ func parseOffer(m *dbv1.SourceMessage) (o offer, err error) {
 	return o, nil
 }
 
+// clip cuts s to n bytes, and says so.
 func clip(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	return fmt.Sprintf("%.*s…", n, s)
+	return strings.ToValidUTF8(s[:n], "") + "…"
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -159,10 +160,23 @@ func FuzzHandshake(f *testing.F) {
 func TestRefusalSurvivesGRPC(t *testing.T) {
 	for _, r := range []*Refusal{
 		refuse(CodeLineageMismatch, "one"), refuseForNow(CodeSourceBehind, "two"), refuseForNow(CodeNamespaceNotFound, "three"), refuse(CodeUnsupportedProtocol, "four"),
+		refuseForNow(CodeInvalidMessage, "five"), refuse(CodeNamespaceNotFound, "six"),
 	} {
 		got := asRefusal(refusalOf(r.Status().Err()))
 		if got.Code != r.Code || got.Reason != r.Reason || got.Retryable != r.Retryable {
 			t.Errorf("%+v came back as %+v", r, got)
+		}
+	}
+}
+
+// TestRefusalsAreBounded: what the other end says is kept within limits, however it came.
+func TestRefusalsAreBounded(t *testing.T) {
+	long := &Refusal{Code: strings.Repeat("X", 1000), Reason: strings.Repeat("\u00e4", 10*maxReasonLen)}
+	for name, got := range map[string]*Refusal{
+		"message": refusalFrom(long.proto()), "error": asRefusal(refusalOf(long.Status().Err())),
+	} {
+		if len(got.Code) > 100 || len(got.Reason) > maxReasonLen+len("…") || !utf8.ValidString(got.Reason) {
+			t.Errorf("%s: a code of %d bytes, a reason of %d", name, len(got.Code), len(got.Reason))
 		}
 	}
 }

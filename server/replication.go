@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/unisondb/unisondb/replicator"
+	"github.com/unisondb/unisondb/server/config"
 )
 
 func (n *Node) store() replicator.Store { return store{replicator.KernelStore(n.db), n} }
@@ -16,36 +18,81 @@ func (n *Node) startReplication(context.Context) error {
 	if n.role != RoleRelayer {
 		return nil
 	}
-	from := map[string]string{} // namespace -> the first upstream that names it
-	for _, u := range n.cfg.Relayer.Upstreams {
-		var names []string
-		for _, name := range u.Namespaces {
-			if from[name] == "" {
-				from[name] = u.Name
-				names = append(names, name)
-			} else if from[name] != u.Name {
-				n.log.Warn("namespace is named by two upstreams; the first one brings it", "namespace", name, "upstream", from[name], "ignored", u.Name)
-			}
-		}
-		if len(names) == 0 {
-			continue
-		}
+	for _, r := range routesOf(n.cfg.Relayer.Upstreams) {
 		up, err := replicator.NewUpstream(replicator.UpstreamOptions{
-			Name: u.Name, NodeID: n.ID(), Addresses: u.Addresses, Namespaces: names, Store: n.store(),
+			Name: r.name(), NodeID: n.ID(), Addresses: r.addresses, NameOf: r.nameOf, Namespaces: r.namespaces, Store: n.store(),
 			Logger: n.log.Named("replicator"),
 		})
 		if err != nil {
-			return fmt.Errorf("upstream %q: %w", u.Name, err)
+			return err
 		}
-		n.onStop("upstream "+u.Name, func(context.Context) error { return up.Close() })
+		n.onStop(fmt.Sprintf("upstream %q", up.Name()), func(context.Context) error { return up.Close() })
 		n.upstreams = append(n.upstreams, up)
-		n.followed = append(n.followed, names...)
+		n.followed = append(n.followed, r.namespaces...)
 	}
 	slices.Sort(n.followed)
 	for _, up := range n.upstreams {
 		up.Start()
 	}
 	return nil
+}
+
+// route is where namespaces come from that the same upstreams name: the
+// addresses of all of these, in order. Those namespaces share connections.
+type route struct {
+	upstreams  []string // names of the blocks
+	addresses  []string
+	owners     []string // by address: the block that names it first
+	namespaces []string
+}
+
+// routesOf groups namespaces by the upstreams that name them, in the order of
+// the configuration.
+func routesOf(upstreams []config.Upstream) []*route {
+	var routes []*route
+	seen := map[string]bool{}
+	for _, u := range upstreams {
+		for _, name := range u.Namespaces {
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			r := routeTo(name, upstreams)
+			same := slices.IndexFunc(routes, func(other *route) bool { return slices.Equal(other.upstreams, r.upstreams) })
+			if same < 0 {
+				routes = append(routes, r)
+				continue
+			}
+			routes[same].namespaces = append(routes[same].namespaces, name)
+		}
+	}
+	return routes
+}
+
+func routeTo(namespace string, upstreams []config.Upstream) *route {
+	r := &route{namespaces: []string{namespace}}
+	for _, u := range upstreams {
+		if !slices.Contains(u.Namespaces, namespace) {
+			continue
+		}
+		r.upstreams = append(r.upstreams, u.Name)
+		for _, address := range u.Addresses {
+			if !slices.Contains(r.addresses, address) {
+				r.addresses, r.owners = append(r.addresses, address), append(r.owners, u.Name)
+			}
+		}
+	}
+	return r
+}
+
+func (r *route) name() string { return strings.Join(r.upstreams, ", ") }
+
+// nameOf names the upstream that an address belongs to.
+func (r *route) nameOf(address string) string {
+	if i := slices.Index(r.addresses, address); i >= 0 {
+		return r.owners[i]
+	}
+	return ""
 }
 
 // sinks are the states of all that is followed.

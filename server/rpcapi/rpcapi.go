@@ -4,6 +4,7 @@ package rpcapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -33,6 +34,9 @@ type Options struct {
 	Clock func() time.Time
 	// Heartbeat is how often a stream says something at least; 0: replicator.DefaultHeartbeat.
 	Heartbeat time.Duration
+	// Owner names who takes writes to a namespace, "" where it isn't known; nil:
+	// this node.
+	Owner func(namespace string) string
 }
 
 // Server is the gRPC door.
@@ -61,7 +65,7 @@ func New(o Options) *Server {
 		)...),
 		health: health.NewServer(),
 		source: replicator.NewSource(replicator.SourceOptions{
-			NodeID: o.NodeID, Store: o.Store, Logger: o.Logger.Named("source"), Clock: o.Clock, Heartbeat: o.Heartbeat,
+			NodeID: o.NodeID, Store: o.Store, Logger: o.Logger.Named("source"), Clock: o.Clock, Heartbeat: o.Heartbeat, Owner: o.Owner,
 		}),
 		acceptor: replicator.NewAcceptor(replicator.AcceptorOptions{
 			NodeID: o.NodeID, Store: o.Store, Logger: o.Logger.Named("sink"), Clock: o.Clock, Accept: o.AcceptOffer,
@@ -98,7 +102,9 @@ func (s *Server) Serve(l net.Listener) error {
 const shutdownGrace = time.Second
 
 // Shutdown takes no more streams, ends those that are up and waits for them.
-// Streams whose other end doesn't read are cut after a moment, or when ctx ends; the error then is ctx's.
+// Streams whose other end doesn't read are cut after a moment, which they have even when
+// ctx has ended. An error says that something of the door still runs although it
+// was cut, ctx has ended and a moment has passed.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.health.Shutdown()
 	s.source.Interrupt()
@@ -110,18 +116,36 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}()
 	grace := time.NewTimer(shutdownGrace)
 	defer grace.Stop()
-	var err error
 	select {
 	case <-graceful:
 	case <-grace.C:
-	case <-ctx.Done():
-		err = ctx.Err()
 	}
 	s.grpc.Stop()
-	<-graceful
-	s.source.Close()
-	s.acceptor.Close()
-	return err
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		<-graceful
+		s.source.Close()
+		s.acceptor.Close()
+	}()
+	return awaitEnd(ctx, ended)
+}
+
+// awaitEnd waits until ended is closed, or ctx has ended and a moment has passed.
+func awaitEnd(ctx context.Context, ended <-chan struct{}) error {
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+	}
+	last := time.NewTimer(shutdownGrace)
+	defer last.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-last.C:
+		return fmt.Errorf("replication streams hang, although their connections are cut: %w; the node's log may say why", ctx.Err())
+	}
 }
 
 // Followers says who follows this node's namespaces, and how far they are.

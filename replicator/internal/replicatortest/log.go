@@ -48,6 +48,7 @@ type Log struct {
 	changed chan struct{} // closed and replaced at each change
 	tails   map[*tail]struct{}
 	rand    *rand.Rand
+	broken  string // code of why it can't be opened; empty: it can
 
 	// OnAppend sees each record before a replica takes it. Set before use.
 	OnAppend func(lsn uint64, record []byte)
@@ -139,6 +140,14 @@ func (l *Log) Crash(keepCommit uint64) {
 	l.wakeLocked()
 }
 
+// Quarantine makes the status that of a namespace that can't be opened, for
+// the reason that code names.
+func (l *Log) Quarantine(code string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken = code
+}
+
 // Cut drops the records behind lsn, durable or not, as a disk that lied does.
 func (l *Log) Cut(lsn uint64) {
 	l.mu.Lock()
@@ -214,6 +223,9 @@ func (l *Log) Wait(ctx context.Context, ok func(dbkernel.Status) bool) error {
 func (l *Log) Status() dbkernel.Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.broken != "" {
+		return dbkernel.Status{Name: l.name, State: dbkernel.StateQuarantined, Code: l.broken, Reason: "it can't be opened"}
+	}
 	st := dbkernel.Status{
 		Name: l.name, Lineage: l.lineage, LSN: uint64(len(l.records)),
 		DurableLSN: l.durable, CommitLSN: l.commit, FirstLSN: l.first, State: dbkernel.StateServing,
@@ -228,6 +240,9 @@ func (l *Log) Status() dbkernel.Status {
 func (l *Log) EpochTable() []dbkernel.EpochStart {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.broken != "" {
+		return nil
+	}
 	return slices.Clone(l.epochs)
 }
 

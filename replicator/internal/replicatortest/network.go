@@ -14,6 +14,9 @@ import (
 type Network struct {
 	// Delay is how long each write is under way; nil: no time. Set before use.
 	Delay func() time.Duration
+	// Rate is how many bytes a second come to the dialling end of a connection;
+	// 0: any number. Set before use.
+	Rate int
 
 	mu        sync.Mutex
 	listeners map[string]*bufconn.Listener
@@ -103,6 +106,9 @@ func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if passErr := c.pass(); passErr != nil {
 		return 0, passErr
+	}
+	if rate := c.network.Rate; rate > 0 {
+		time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
 	}
 	return n, err
 }

@@ -1081,7 +1081,10 @@ type Heartbeat struct {
 	EndLsn uint64 `protobuf:"varint,3,opt,name=end_lsn,json=endLsn,proto3" json:"end_lsn,omitempty"`
 	// About how many bytes of committed records the source has yet to send on
 	// this stream; 0 only where there are none.
-	BacklogBytes  uint64 `protobuf:"varint,4,opt,name=backlog_bytes,json=backlogBytes,proto3" json:"backlog_bytes,omitempty"`
+	BacklogBytes uint64 `protobuf:"varint,4,opt,name=backlog_bytes,json=backlogBytes,proto3" json:"backlog_bytes,omitempty"`
+	// The node id of who takes writes to the namespace, as far as the source
+	// knows; empty: it doesn't. A relayer passes on what its own source says.
+	Owner         string `protobuf:"bytes,10,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1142,6 +1145,13 @@ func (x *Heartbeat) GetBacklogBytes() uint64 {
 		return x.BacklogBytes
 	}
 	return 0
+}
+
+func (x *Heartbeat) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
 }
 
 // Ack says how far the sink is. A newer one replaces all earlier ones; the
@@ -1287,13 +1297,16 @@ const file_db_v1_replication_proto_rawDesc = "" +
 	"commit_lsn\x18\x04 \x01(\x04R\tcommitLsn\x12\x1f\n" +
 	"\vpart_offset\x18\x05 \x01(\rR\n" +
 	"partOffset\x12!\n" +
-	"\frecord_bytes\x18\x06 \x01(\rR\vrecordBytesJ\x04\b\a\x10\v\"\xa1\x01\n" +
+	"\frecord_bytes\x18\x06 \x01(\rR\vrecordBytesJ\x04\b\a\x10\v\"\xb7\x01\n" +
 	"\tHeartbeat\x121\n" +
 	"\x15source_time_unix_nano\x18\x01 \x01(\x03R\x12sourceTimeUnixNano\x12\x1d\n" +
 	"\n" +
 	"commit_lsn\x18\x02 \x01(\x04R\tcommitLsn\x12\x17\n" +
 	"\aend_lsn\x18\x03 \x01(\x04R\x06endLsn\x12#\n" +
-	"\rbacklog_bytes\x18\x04 \x01(\x04R\fbacklogBytesJ\x04\b\x05\x10\v\"p\n" +
+	"\rbacklog_bytes\x18\x04 \x01(\x04R\fbacklogBytes\x12\x14\n" +
+	"\x05owner\x18\n" +
+	" \x01(\tR\x05ownerJ\x04\b\x05\x10\n" +
+	"\"p\n" +
 	"\x03Ack\x12!\n" +
 	"\freceived_lsn\x18\x01 \x01(\x04R\vreceivedLsn\x12\x1f\n" +
 	"\vdurable_lsn\x18\x02 \x01(\x04R\n" +
