@@ -167,12 +167,27 @@ func (d *Dev) start(ctx context.Context, cfg config.Config, role Role, name stri
 		return nil, err
 	}
 	cfg.DataDir = filepath.Join(d.dir, name)
-	cfg.HTTP, cfg.GRPC = &config.Listener{Address: http}, &config.Listener{Address: grpc}
+	cfg.HTTP, cfg.GRPC = d.listener(http, httpOf), d.listener(grpc, grpcOf)
 	n, err := New(cfg, Options{Role: role, Logger: d.opts.Logger.Named(name), Version: d.opts.Version})
 	if err != nil {
 		return nil, err
 	}
 	return n, n.Start(ctx)
+}
+
+func httpOf(c *config.Config) *config.Listener { return c.HTTP }
+func grpcOf(c *config.Config) *config.Listener { return c.GRPC }
+
+// listener is a door at an address. Whether it may be open to others in plain text is
+// for the hub's configuration to say.
+func (d *Dev) listener(address string, of func(*config.Config) *config.Listener) *config.Listener {
+	l := &config.Listener{Address: address}
+	if d.opts.Config != nil {
+		if written := of(d.opts.Config); written != nil {
+			l.Insecure = written.Insecure
+		}
+	}
+	return l
 }
 
 // watchAll passes on the failure of any node.

@@ -34,7 +34,7 @@ func (n *Node) startRPC(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.rpc = rpcapi.New(rpcapi.Options{NodeID: n.ID(), Store: n.store(), Logger: n.log.Named("rpc")})
+	n.rpc = rpcapi.New(rpcapi.Options{NodeID: n.ID(), Store: n.store(), Logger: n.log.Named("rpc"), Owner: n.knownOwner})
 	n.addresses.GRPC = ln.Addr().String()
 	n.wg.Go(func() {
 		if err := n.rpc.Serve(ln); err != nil {
@@ -76,7 +76,7 @@ func (n *Node) startHTTP(ctx context.Context) error {
 
 // stopHTTP refuses new requests and lets those under way end, until ctx ends:
 // then their connections are cut, and they are told so by their contexts.
-func (n *Node) stopHTTP(ctx context.Context, srv *http.Server) error {
+func (n *Node) stopHTTP(ctx context.Context, srv *httpapi.Server) error {
 	n.api.Drain()
 	err := srv.Shutdown(ctx)
 	if err != nil {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -36,6 +37,7 @@ type namespaces struct {
 	refused map[string]*httpapi.StateError // made here, and gone or another's
 	checked map[string]bool                // made here, and its lineage is the one in node.json
 	used    map[string]bool                // asked for since the start
+	failed  map[string]bool                // couldn't be opened when they were last looked at
 }
 
 // startNamespaces settles whose the data directory is, and makes on a hub the
@@ -51,7 +53,7 @@ func (n *Node) startNamespaces(context.Context) error {
 	}
 	s := &n.names
 	s.id, s.refused, s.checked = id, map[string]*httpapi.StateError{}, map[string]bool{}
-	s.used = map[string]bool{}
+	s.used, s.failed = map[string]bool{}, map[string]bool{}
 	if n.role != RoleHub {
 		return nil
 	}
@@ -213,26 +215,49 @@ func (n *Node) Namespace(name string) (*dbkernel.Namespace, error) {
 	return ns, err
 }
 
+// open is a namespace that somebody asks for.
 func (s *namespaces) open(name string) (*dbkernel.Namespace, error) {
+	ns, err := s.look(name)
 	s.mu.Lock()
-	refused, lineage, checked, used := s.refused[name], s.id.Made[name], s.checked[name], s.used[name]
+	defer s.mu.Unlock()
+	if !errors.Is(err, dbkernel.ErrNamespaceNotFound) {
+		s.used[name] = true
+	}
+	return ns, err
+}
+
+// look opens a namespace, and compares it at its first use with what the node
+// knows of it.
+func (s *namespaces) look(name string) (*dbkernel.Namespace, error) {
+	s.mu.Lock()
+	refused, lineage, checked := s.refused[name], s.id.Made[name], s.checked[name]
 	s.mu.Unlock()
 	if refused != nil {
 		return nil, refused
 	}
 	ns, err := s.node.db.Namespace(name)
-	if err != nil {
+	if err != nil || checked {
+		return ns, err
+	}
+	if err := s.check(ns, lineage); err != nil {
 		return nil, err
 	}
-	if !used {
-		s.mu.Lock()
-		s.used[name] = true
-		s.mu.Unlock()
-	}
-	if checked || lineage.IsZero() {
-		return ns, nil
-	}
-	return ns, s.checkLineage(ns, lineage)
+	return ns, nil
+}
+
+func (s *namespaces) hasFailed(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed[name]
+}
+
+// unusable lists the namespaces that are refused, and those that couldn't be opened.
+func (s *namespaces) unusable() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := slices.AppendSeq(slices.Collect(maps.Keys(s.failed)), maps.Keys(s.refused))
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // inUse lists the namespaces that were asked for since the start, and those that
@@ -245,17 +270,19 @@ func (s *namespaces) inUse() []string {
 	return slices.Compact(names)
 }
 
-// checkLineage compares a namespace with what node.json says was made here, at
-// its first use. Data of another history is refused: what reads or follows it would
-// take the one for the other.
-func (s *namespaces) checkLineage(ns *dbkernel.Namespace, made dbkernel.Lineage) error {
+// check opens a namespace and compares it with what node.json says was made here;
+// made is zero for what wasn't. Data of another history is refused: what reads or follows
+// it would take the one for the other.
+func (s *namespaces) check(ns *dbkernel.Namespace, made dbkernel.Lineage) error {
 	status := ns.Status()
-	if status.Lineage.IsZero() {
-		return nil // it can't be opened: the kernel says why
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if status.Lineage == made {
+	if status.Lineage.IsZero() {
+		s.failed[ns.Name()] = true
+		return s.node.notOpened(status)
+	}
+	delete(s.failed, ns.Name())
+	if made.IsZero() || status.Lineage == made {
 		s.checked[ns.Name()] = true
 		return nil
 	}
@@ -263,6 +290,16 @@ func (s *namespaces) checkLineage(ns *dbkernel.Namespace, made dbkernel.Lineage)
 		Reason: fmt.Sprintf("this node made it with lineage %s, and the data on disk is of lineage %s: stop the node and put the data back that belongs to it", made, status.Lineage)}
 	s.refused[ns.Name()] = refused
 	return refused
+}
+
+// notOpened puts the kernel's reason why a namespace can't be opened into the words
+// of a refusal. What an owner has lost is missing, whichever part of it is gone.
+func (n *Node) notOpened(s dbkernel.Status) *httpapi.StateError {
+	state := string(s.State)
+	if s.Code == httpapi.CodeNamespaceMissing && n.role == RoleHub {
+		state = stateMissing
+	}
+	return &httpapi.StateError{Namespace: s.Name, State: state, Code: s.Code, Reason: s.Reason}
 }
 
 // CreateNamespace makes a namespace that this node owns. It implements httpapi.Node.
@@ -286,20 +323,32 @@ func (n *Node) CreateNamespace(name string) error {
 	return s.list(map[string]dbkernel.Lineage{name: lineage})
 }
 
-// Owner names who takes writes to a namespace. It implements httpapi.Node.
+// Owner names who takes writes to a namespace, or else who is nearer to them
+// than this node. It implements httpapi.Node.
 func (n *Node) Owner(name string) string {
+	if owner := n.knownOwner(name); owner != "" {
+		return owner
+	}
+	s := n.sink(name)
+	return cmp.Or(s.Source, s.Address)
+}
+
+// knownOwner is the node id of a namespace's owner; empty before anybody has told.
+func (n *Node) knownOwner(name string) string {
 	if n.role == RoleHub {
 		return n.ID()
 	}
+	return n.sink(name).Owner
+}
+
+// sink is how following a namespace goes; zero where it isn't followed.
+func (n *Node) sink(name string) replicator.SinkStatus {
 	for _, s := range n.sinks() {
 		if s.Namespace == name {
-			if s.Source != "" {
-				return s.Source
-			}
-			return s.Address
+			return s
 		}
 	}
-	return ""
+	return replicator.SinkStatus{}
 }
 
 // store is the node's namespaces as replication sees them: those that are
@@ -310,8 +359,8 @@ type store struct {
 }
 
 func (s store) Open(name string) (replicator.Log, error) {
-	if _, err := s.node.names.open(name); err != nil {
+	if _, err := s.node.names.open(name); err != nil && !s.node.names.hasFailed(name) {
 		return nil, err
 	}
-	return s.Store.Open(name)
+	return s.Store.Open(name) // of one that can't be opened, the kernel says why
 }

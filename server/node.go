@@ -93,6 +93,9 @@ func New(cfg config.Config, o Options) (*Node, error) {
 	if err := errors.Join(cfg.NotBuilt(string(o.Role))...); err != nil {
 		return nil, err
 	}
+	if err := errors.Join(cfg.HTTP.CheckExposure("http"), cfg.GRPC.CheckExposure("grpc")); err != nil {
+		return nil, err
+	}
 	if o.Role == RoleRelayer && (cfg.Relayer == nil || len(cfg.Relayer.Upstreams) == 0) {
 		return nil, errors.New(`a relayer needs a relayer block with an upstream: name the hub to follow in it, or start this node by "unisondb server"`)
 	}
@@ -118,7 +121,7 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 	n.started = true
 	for _, start := range []func(context.Context) error{
-		n.startKernel, n.startNamespaces, n.startReplication, n.startRPC, n.startHTTP,
+		n.startKernel, n.startNamespaces, n.startReplication, n.startRPC, n.startHTTP, n.startTour,
 	} {
 		err := ctx.Err()
 		if err == nil {

@@ -186,6 +186,43 @@ func TestADamagedNamespaceDegradesAlone(t *testing.T) {
 	refused(t, hub.Do("POST", "/v1/namespaces", []byte(`{"name":"bad"}`)), 409, httpapi.CodeNamespaceExists)
 }
 
+func TestPartsThatAreGoneMakeANamespaceMissing(t *testing.T) {
+	for _, part := range []string{"meta.json", "wal"} {
+		hub := servertest.Hub(t, "hub", "default", "lost")
+		hub.Put("lost", "a", "1")
+		hub.Stop()
+		if err := os.RemoveAll(filepath.Join(hub.Config.DataDir, "namespaces", "lost", part)); err != nil {
+			t.Fatal(err)
+		}
+		hub.Start()
+		for range 2 {
+			refused(t, hub.Do("PUT", "/api/v1/lost/kv/a", []byte(`{"value":""}`)), 503, httpapi.CodeNamespaceMissing)
+			refused(t, hub.Do("GET", "/api/v1/lost/kv/a", nil), 503, httpapi.CodeNamespaceMissing)
+		}
+		if s := status(t, hub, "lost"); s.State != "missing" || s.Code != httpapi.CodeNamespaceMissing || s.Reason == "" {
+			t.Errorf("without %s: status is %+v", part, s)
+		}
+		r := hub.Do("GET", "/ready", nil)
+		refused(t, r, 503, httpapi.CodeNotReady)
+		if !strings.Contains(string(r.Body), `"lost`) || !strings.Contains(string(r.Body), httpapi.CodeNamespaceMissing) {
+			t.Errorf("without %s: the reasons are %s", part, r.Body)
+		}
+		hub.Put("default", "a", "the others go on")
+	}
+}
+
+func TestAnOwnerOpensWhatNobodyAsksFor(t *testing.T) {
+	hub := servertest.Hub(t, "hub", "default")
+	hub.Stop()
+	if err := os.WriteFile(filepath.Join(hub.Config.DataDir, "namespaces", "default", "meta.json"), []byte("no JSON"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hub.Start()
+	servertest.WaitFor(t, "the namespace was opened without being asked for", func() bool {
+		return strings.Contains(string(hub.Do("GET", "/ready", nil).Body), "DAMAGED")
+	})
+}
+
 func TestStartRefusals(t *testing.T) {
 	valid := func(t *testing.T) config.Config { return servertest.Config(t, "hub", "default") }
 	// used is a configuration whose directory a hub has used.

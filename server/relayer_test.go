@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -33,11 +34,12 @@ func TestRelayersServeWhatTheHubHas(t *testing.T) {
 			t.Errorf("%s: status is %+v", r.ID(), s)
 		}
 	}
-	for r, upstream := range map[*servertest.Node]string{near: "hub", far: "near"} {
+	for _, r := range []*servertest.Node{near, far} {
+		servertest.WaitFor(t, "the owner is known", func() bool { return status(t, r, "default").Owner == "hub" })
 		w := r.Do("PUT", "/api/v1/default/kv/a", []byte(`{"value":""}`))
 		refused(t, w, 403, httpapi.CodeReadOnly)
-		if owner := w.Header.Get("X-Unisondb-Owner"); owner != upstream {
-			t.Errorf("%s: the owner is %q, want %q", r.ID(), owner, upstream)
+		if owner := w.Header.Get("X-Unisondb-Owner"); owner != "hub" {
+			t.Errorf("%s: the owner is %q", r.ID(), owner)
 		}
 		refused(t, r.Do("POST", "/v1/namespaces", []byte(`{"name":"x"}`)), 403, httpapi.CodeReadOnly)
 	}
@@ -129,6 +131,40 @@ func TestSeveralUpstreams(t *testing.T) {
 	}
 }
 
+// TestUpstreamsFailOver: a namespace comes from the first upstream that has
+// it, and from the next one when that goes away.
+func TestUpstreamsFailOver(t *testing.T) {
+	other, hub := servertest.Hub(t, "other", "private"), servertest.Hub(t, "hub", "default")
+	first, second := servertest.Relayer(t, "first", hub, "default"), servertest.Relayer(t, "second", hub, "default")
+	p := hub.Put("default", "k", "1")
+	first.WaitReady()
+	second.WaitReady()
+	cfg := servertest.Config(t, "edge")
+	cfg.Relayer = &config.Relayer{Upstreams: []config.Upstream{
+		{Name: "none", Addresses: []string{other.Addresses().GRPC}, Namespaces: []string{"default", "private"}},
+		{Name: "near", Addresses: []string{first.Addresses().GRPC}, Namespaces: []string{"default"}},
+		{Name: "far", Addresses: []string{second.Addresses().GRPC}, Namespaces: []string{"default"}},
+	}}
+	edge := servertest.Run(t, server.RoleRelayer, cfg)
+	pp := other.Put("private", "k", "2")
+	edge.WaitReady()
+	if got, _ := edge.Get("default", "k", p); got != "1" {
+		t.Errorf("default has %q", got)
+	}
+	if got, _ := edge.Get("private", "k", pp); got != "2" {
+		t.Errorf("private has %q", got)
+	}
+	if s := status(t, edge, "default"); s.Upstream != "near" {
+		t.Errorf("the upstream is %q", s.Upstream)
+	}
+	first.Stop()
+	p = hub.Put("default", "k", "3")
+	if got, _ := edge.Get("default", "k", p); got != "3" {
+		t.Errorf("after the failover default has %q", got)
+	}
+	servertest.WaitFor(t, "the upstream in use is named", func() bool { return status(t, edge, "default").Upstream == "far" })
+}
+
 func TestDevelopmentGroup(t *testing.T) {
 	d, err := server.NewDev(server.DevOptions{Relayers: 2, HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Logger: servertest.Logger(t), Version: "test"})
 	if err != nil {
@@ -160,6 +196,28 @@ func TestDevelopmentGroup(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("the temporary directory is still there: %v", err)
+	}
+}
+
+func TestADevelopmentGroupStaysOnThisMachine(t *testing.T) {
+	start := func(o server.DevOptions) error {
+		o.Dir, o.Relayers = t.TempDir(), 1
+		d, err := server.NewDev(o)
+		if err != nil {
+			return err
+		}
+		err = d.Start(t.Context())
+		return errors.Join(err, d.Shutdown(t.Context()))
+	}
+	for _, o := range []server.DevOptions{{HTTP: "0.0.0.0:0", GRPC: "127.0.0.1:0"}, {HTTP: "127.0.0.1:0", GRPC: ":0"}} {
+		if err := start(o); err == nil || !strings.Contains(err.Error(), "beyond this machine, without TLS") || !strings.Contains(err.Error(), "insecure = true") {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	cfg := servertest.Config(t, "hub", "default")
+	cfg.HTTP.Insecure = true
+	if err := start(server.DevOptions{HTTP: "0.0.0.0:0", GRPC: "127.0.0.1:0", Config: &cfg}); err != nil {
+		t.Errorf("where it is meant: %v", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/replicator"
@@ -21,6 +22,11 @@ func (n *Node) Status() httpapi.Status {
 		s.Namespaces = append(s.Namespaces, n.namespaceStatus(name, sinks[name]))
 	}
 	return s
+}
+
+// NamespaceStatus says how one namespace does. It implements httpapi.Node.
+func (n *Node) NamespaceStatus(name string) httpapi.NamespaceStatus {
+	return n.namespaceStatus(name, n.sinksByNamespace()[name])
 }
 
 func (n *Node) sinksByNamespace() map[string]*replicator.SinkStatus {
@@ -84,16 +90,36 @@ func (n *Node) NotReady(q httpapi.ReadyQuery) []string {
 	var reasons []string
 	sinks := n.sinksByNamespace()
 	for _, name := range n.followed {
-		if _, err := n.names.open(name); err != nil {
-			reasons = append(reasons, fmt.Sprintf("namespace %q: nothing of it is here yet", name))
-		} else if q.MaxLag > 0 {
-			reasons = append(reasons, lagReasons(name, sinks[name], q)...)
+		_, err := n.names.open(name)
+		reasons = append(reasons, followReasons(name, err, sinks[name], q)...)
+	}
+	for _, name := range n.names.unusable() {
+		if _, err := n.names.open(name); err != nil && !slices.Contains(n.followed, name) {
+			_, code, reason := stateOf(err)
+			reasons = append(reasons, fmt.Sprintf("namespace %q: %s: %s", name, code, reason))
 		}
 	}
 	if q.Leader && n.role != RoleHub {
 		reasons = append(reasons, "a relayer knows no leader: ask a hub")
 	}
 	return reasons
+}
+
+// followReasons says why a followed namespace can't be served. err is what opening it
+// answered. What has begun to arrive is no state that its owner ever was in.
+func followReasons(name string, err error, sink *replicator.SinkStatus, q httpapi.ReadyQuery) []string {
+	switch {
+	case errors.Is(err, dbkernel.ErrNamespaceNotFound):
+		return []string{fmt.Sprintf("namespace %q: nothing of it is here yet", name)}
+	case err != nil:
+		_, code, reason := stateOf(err)
+		return []string{fmt.Sprintf("namespace %q: %s: %s", name, code, reason)}
+	case sink != nil && sink.State == replicator.StateBootstrapping:
+		return []string{fmt.Sprintf("namespace %q: its first copy is still arriving", name)}
+	case q.MaxLag > 0:
+		return lagReasons(name, sink, q)
+	}
+	return nil
 }
 
 func lagReasons(name string, sink *replicator.SinkStatus, q httpapi.ReadyQuery) []string {

@@ -165,13 +165,28 @@ func (r *resolver) listener(l *writtenListener, otherwise string) *Listener {
 	}
 }
 
+// What is said of a door that others would reach in plain text.
+const (
+	exposedMessage = "%s listens on %s, beyond this machine, without TLS"
+	exposedHint    = "add a tls block, listen on 127.0.0.1, or write insecure = true in this block"
+)
+
+// CheckExposure refuses a listener that others would reach in plain text where nobody
+// has said that this is meant. Load has done so for files; a configuration that was
+// put together by a program is checked by this.
+func (l *Listener) CheckExposure(kind string) error {
+	if l == nil || l.TLS != nil || l.Insecure || isLoopback(l.Address) {
+		return nil
+	}
+	return fmt.Errorf(exposedMessage+"; %s", fmt.Sprintf("listener %q", kind), l.Address, exposedHint)
+}
+
 // door is the address to listen on, refused where others would reach it in
 // plain text and nobody has said that this is meant.
 func (r *resolver) door(w *writtenDoor, title, otherwise string, secured bool) string {
 	addr := w.address.or(otherwise)
 	if !isLoopback(addr) && !secured && !w.insecure.or(false) {
-		r.missing(w.address.at, "add a tls block, listen on 127.0.0.1, or write insecure = true in this block",
-			"%s listens on %s, beyond this machine, without TLS", title, addr)
+		r.missing(w.address.at, exposedHint, exposedMessage, title, addr)
 	}
 	return addr
 }

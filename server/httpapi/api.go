@@ -36,6 +36,8 @@ type Node interface {
 	Names() []string
 	// Status is the node's state. Namespaces that were never used are opened for it.
 	Status() Status
+	// NamespaceStatus is the state of one namespace.
+	NamespaceStatus(name string) NamespaceStatus
 	// NotReady lists why the node can't serve what the query asks for; none
 	// means ready.
 	NotReady(q ReadyQuery) []string
@@ -51,8 +53,8 @@ type Options struct {
 	Observe func(Observation)
 	// BackupDir is where backups are written; without it they are refused.
 	BackupDir string
-	// BodyMemory bounds the bytes of large request bodies held at one time; 0
-	// means DefaultBodyMemory.
+	// BodyMemory bounds the bytes of large request bodies, and of the values of large
+	// answers, held at one time; 0 means DefaultBodyMemory.
 	BodyMemory int64
 }
 
@@ -73,7 +75,9 @@ type API struct {
 	backupDir string
 	bodies    *semaphore.Weighted
 	patience  patience
-	draining  atomic.Bool
+	// draining ends when the API drains.
+	draining context.Context
+	drain    context.CancelFunc
 	// serving is held for reading by every request, and taken by who waits for
 	// the last one to end.
 	serving  sync.RWMutex
@@ -91,15 +95,20 @@ func New(o Options) *API {
 	if o.BodyMemory == 0 {
 		o.BodyMemory = DefaultBodyMemory
 	}
+	draining, drain := context.WithCancel(context.Background())
 	return &API{
+		draining: draining, drain: drain,
 		node: o.Node, log: o.Logger, metrics: o.Metrics, observe: o.Observe, backupDir: o.BackupDir,
-		bodies: semaphore.NewWeighted(max(o.BodyMemory, maxBody)), patience: defaultPatience,
+		bodies: semaphore.NewWeighted(max(o.BodyMemory, maxBody+dbkernel.MaxBatchLen+4*largeBody)), patience: defaultPatience,
 	}
 }
 
 // Drain makes the API refuse new requests for data, while those under way go
-// on. Health and metrics stay.
-func (a *API) Drain() { a.draining.Store(true) }
+// on. Those that only wait for a position are answered at once, as the new ones are.
+// Health and metrics stay.
+func (a *API) Drain() { a.drain() }
+
+func (a *API) isDraining() bool { return a.draining.Err() != nil }
 
 // Wait returns when no request is under way. The server must be closed by then.
 func (a *API) Wait() {
@@ -121,7 +130,13 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{api: a, w: rec, Request: r, route: "unknown"}
 	defer c.release()
 	// Behind the handler, net/http reads on in a body that wasn't read to its end.
-	defer func() { rec.setReadDeadline(time.Now().Add(a.patience.rest)) }()
+	defer func() {
+		rest := a.patience.rest
+		if a.isDraining() {
+			rest = 0
+		}
+		rec.setReadDeadline(time.Now().Add(rest))
+	}()
 	defer func() {
 		if p := recover(); p != nil {
 			a.recovered(c, p)
@@ -154,9 +169,8 @@ func (a *API) serve(c *call) error {
 	if ep.probe {
 		return h(c)
 	}
-	if a.draining.Load() {
-		c.w.Header().Set("Connection", "close")
-		return errShuttingDown()
+	if a.isDraining() {
+		return c.shuttingDown()
 	}
 	if !ep.system {
 		if err := c.enterNamespace(); err != nil {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -31,15 +32,17 @@ const (
 	DefaultBodyMemory = 4 * maxBody
 )
 
-// patience is how long clients may take.
+// patience is how long clients may take, and how long they are made to wait.
 type patience struct {
-	body   time.Duration // to send a body that is read as a whole
+	body   time.Duration // to send a body that is read as a whole, up to largeBody
+	step   time.Duration // for each largeBody of a longer one
+	memory time.Duration // is how long a request waits for memory
 	stream time.Duration // for the next piece of a body of any length
 	answer time.Duration // to take the next piece of an answer
 	rest   time.Duration // to send what nobody wants of a body, once it was answered
 }
 
-var defaultPatience = patience{body: 2 * time.Minute, stream: time.Minute, answer: 2 * time.Minute, rest: 5 * time.Second}
+var defaultPatience = patience{body: 2 * time.Minute, step: 15 * time.Second, memory: 10 * time.Second, stream: time.Minute, answer: 2 * time.Minute, rest: 5 * time.Second}
 
 // readBody reads a body of at most limit bytes. tooLong is the answer to a longer one.
 // A large body waits until memory for it is free, which it gives back when the
@@ -65,29 +68,59 @@ func (c *call) readBody(limit int64, tooLong error) ([]byte, error) {
 	if c.ContentLength <= largeBody && b.Len() <= largeBody {
 		return b.Bytes(), nil
 	}
-	return c.readLargeBody(&b, limit, tooLong)
+	body, err := c.readLargeBody(&b, limit, tooLong)
+	c.sent = c.reserved
+	return body, err
 }
 
-// readLargeBody reads what follows the beginning in b.
+// readLargeBody reads what follows the beginning in b. Memory is taken as the
+// bytes arrive: what a client only announces keeps nobody else from writing.
 func (c *call) readLargeBody(b *bytes.Buffer, limit int64, tooLong error) ([]byte, error) {
-	size := limit
-	if c.ContentLength > 0 {
-		size = c.ContentLength
+	for {
+		step := min(largeBody, limit+1-int64(b.Len()))
+		if err := c.hold(int64(b.Len()) + step); err != nil {
+			return nil, err
+		}
+		c.w.setReadDeadline(time.Now().Add(c.api.patience.step))
+		n, err := io.Copy(b, io.LimitReader(c.Body, step))
+		switch {
+		case err != nil:
+			return nil, c.bodyError(err)
+		case int64(b.Len()) > limit:
+			return nil, tooLong
+		case n < step:
+			return b.Bytes(), nil
+		}
 	}
-	if err := c.api.bodies.Acquire(c.Context(), size); err != nil {
-		return nil, err
+}
+
+// hold makes the memory that the call has of the API's at least size, in steps of
+// largeBody. It waits for a moment where there is none.
+func (c *call) hold(size int64) error {
+	more := (size - c.reserved + largeBody - 1) / largeBody * largeBody
+	if more <= 0 {
+		return nil
 	}
-	c.reserved += size
-	if c.ContentLength > 0 {
-		b.Grow(int(size) + bytes.MinRead)
+	ctx, cancel := context.WithTimeout(c.Context(), c.api.patience.memory)
+	defer cancel()
+	if err := c.api.bodies.Acquire(ctx, more); err != nil {
+		return &Error{Status: http.StatusServiceUnavailable, Code: CodeBusy, RetryAfter: time.Second,
+			Message: "the node has no memory for a request of this size at the moment, so nothing was done: try again, or send less at once"}
 	}
-	if _, err := io.Copy(b, io.LimitReader(c.Body, limit+1-int64(b.Len()))); err != nil {
-		return nil, c.bodyError(err)
+	c.reserved += more
+	return nil
+}
+
+// gather counts the values that an answer collects in memory. size is what they have
+// together; small answers are free, as small bodies are.
+func (c *call) gather(size int) error {
+	if size > dbkernel.MaxBatchLen {
+		return tooLarge("the values that are read are longer than %d bytes together: ask for fewer at once", dbkernel.MaxBatchLen)
 	}
-	if int64(b.Len()) > limit {
-		return nil, tooLong
+	if size <= largeBody {
+		return nil
 	}
-	return b.Bytes(), nil
+	return c.hold(c.sent + int64(size))
 }
 
 // release gives back the memory of large bodies.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -41,6 +40,7 @@ type call struct {
 	ns    *dbkernel.Namespace // nil on system endpoints
 
 	reserved int64 // of the API's body memory
+	sent     int64 // the part of reserved that holds the request's body
 }
 
 func (c *call) parseQuery() (err error) {
@@ -50,13 +50,10 @@ func (c *call) parseQuery() (err error) {
 	return nil
 }
 
-// namespaceName is what a namespace may be called.
-var namespaceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-
 // enterNamespace finds the namespace of the path, refuses what this version
 // can't do, and waits for the position that the request asks for.
 func (c *call) enterNamespace() (err error) {
-	if !namespaceName.MatchString(c.namespace) {
+	if !dbkernel.ValidName(c.namespace) {
 		return namespaceNotFound(c.namespace)
 	}
 	if c.ns, err = c.api.node.Namespace(c.namespace); err != nil {
@@ -115,7 +112,17 @@ func (c *call) waitForPosition() error {
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), wait)
 	defer cancel()
-	return c.ns.WaitFor(ctx, p)
+	defer context.AfterFunc(c.api.draining, cancel)()
+	if err := c.ns.WaitFor(ctx, p); err == nil || !c.api.isDraining() {
+		return err
+	}
+	return c.shuttingDown()
+}
+
+// shuttingDown refuses the request because the node stops.
+func (c *call) shuttingDown() error {
+	c.w.Header().Set("Connection", "close")
+	return errShuttingDown()
 }
 
 // param is a query parameter and whether it is there at all.

@@ -59,6 +59,7 @@ const (
 	CodeCanceled            = "CANCELED"
 	CodeNotReady            = "NOT_READY"
 	CodeNotCaughtUp         = "NOT_CAUGHT_UP"
+	CodeBusy                = "BUSY"
 )
 
 // Error is an answer that refuses. Message says what happened and what to do.
@@ -176,26 +177,35 @@ func (e *Error) write(w http.ResponseWriter) {
 	if e.Status == http.StatusRequestEntityTooLarge || e.Status == http.StatusRequestTimeout {
 		h.Set("Connection", "close") // the rest of the body isn't worth reading
 	}
-	writeJSON(w, e.Status, struct {
-		Error   string   `json:"error"`
-		Code    string   `json:"code"`
-		Reasons []string `json:"reasons,omitempty"`
-	}{e.Message, e.Code, e.Reasons})
+	writeJSON(w, e.Status, errorBody{e.Message, e.Code, e.Reasons})
+}
+
+// errorBody is how every error looks.
+type errorBody struct {
+	Error   string   `json:"error"`
+	Code    string   `json:"code"`
+	Reasons []string `json:"reasons,omitempty"`
 }
 
 // writeJSON answers v. An answer that can't be sent is the client's loss: it
 // has gone away.
 func writeJSON(w http.ResponseWriter, status int, v any) {
+	b := encodeJSON(v)
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	w.WriteHeader(status)
+	_, _ = w.Write(b)
+}
+
+// encodeJSON encodes an answer, with a line break at its end.
+func encodeJSON(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		panic(fmt.Sprintf("answer can't be encoded: %v", err))
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
-	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes())
+	return b.Bytes()
 }
 
 func badRequest(code, format string, args ...any) *Error {

@@ -1,8 +1,10 @@
 package httpapi_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -207,12 +209,50 @@ func TestAPanicIsAnAnswer(t *testing.T) {
 	f.do("GET", "/kv/a", "").want(200, `{"value":"","found":false}`)
 }
 
+func TestWhatIsNoHTTPIsRefusedInJSON(t *testing.T) {
+	f := newFixture(t)
+	for request, want := range map[string]int{
+		"GET /api/v1/default/kv/100% HTTP/1.1\r\nHost: x\r\n\r\n":                           400,
+		"PUT /api/v1/default/kv/%zz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n":       400,
+		"GET /api/v1/default/kv/a HTTP/1.1\r\n\r\n":                                         400,
+		"GET /api/v1/default/kv/a HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 80<<10): 431,
+	} {
+		conn := f.dial()
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e struct{ Error, Code string }
+		err = errors.Join(json.NewDecoder(resp.Body).Decode(&e), resp.Body.Close())
+		if err != nil || resp.StatusCode != want || e.Code != httpapi.CodeBadRequest || e.Error == "" || resp.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%.50q: %v, %s, %v, %+v", request, err, resp.Status, resp.Header, e)
+		}
+	}
+}
+
+func TestAValueThatLooksLikeARefusalStaysAsItIs(t *testing.T) {
+	f := newFixture(t)
+	refusal := "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 Bad Request"
+	for _, size := range []int{0, 4 << 10, 64 << 10, 256 << 10, 512 << 10} {
+		value := strings.Repeat("x", size) + refusal
+		f.do("PUT", "/lob/o", value)
+		if a := f.do("GET", "/lob/o", ""); string(a.body) != value {
+			t.Errorf("a refusal behind %d bytes reads as %.80q", size, a.body[min(size, len(a.body)):])
+		}
+	}
+}
+
 func TestReplicasRefuseWrites(t *testing.T) {
 	f := newFixture(t, func(o *fixtureOptions) { o.replica = true })
 	for _, a := range []answer{
 		f.do("PUT", "/kv/a", putJSON("v")), f.do("DELETE", "/kv/a", ""), f.do("PUT", "/row/a", `{"columns":{"c":""}}`),
 		f.do("PUT", "/lob/a", "x"), f.do("POST", "/kv/batch", `{"operation":"delete","keys":["a"]}`), f.do("POST", "/tx", `{"then":[{"op":"delete","key":"a"}]}`),
 		f.do("DELETE", "/lob/a", ""), f.do("DELETE", "/row/a/columns?columns=c", ""), f.do("PUT", "/kv/a", putJSON("v"), header{"If-None-Match", "*"}),
+		f.do("POST", "/kv/a/touch?ttl=1s", ""), f.do("PUT", "/kv/a", putJSON("v"), header{"If-Match", "*"}), f.do("DELETE", "/row/a", "", header{"If-Match", "*"}),
+		f.do("PUT", "/lob/a", "x", header{"If-Match", "*"}), f.do("DELETE", "/lob/a", "", header{"If-Match", "*"}),
 	} {
 		a.refused(403, httpapi.CodeReadOnly)
 		if got := a.header.Get(httpapi.HeaderOwner); got != "hub-a" {

@@ -66,6 +66,10 @@ func (n *fakeNode) Status() httpapi.Status {
 	return s
 }
 
+func (n *fakeNode) NamespaceStatus(name string) httpapi.NamespaceStatus {
+	return httpapi.NamespaceStatus{Name: name, Role: "owner", Owner: "n1", State: "serving"}
+}
+
 func (n *fakeNode) NotReady(httpapi.ReadyQuery) []string { return n.notReady }
 
 // fixture is an API on a real kernel behind a real port.
@@ -147,6 +151,20 @@ func (f *fixture) listen(log hclog.Logger) {
 			f.t.Error(err)
 		}
 	})
+}
+
+// waitInFlight waits until n requests are under way.
+func (f *fixture) waitInFlight(n int64) {
+	f.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for f.api.InFlight() < n {
+		select {
+		case <-tick.C:
+		case <-f.t.Context().Done():
+			f.t.Fatal("the requests didn't arrive")
+		}
+	}
 }
 
 // testWriter puts the log into the test's.

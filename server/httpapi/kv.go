@@ -32,10 +32,7 @@ func (c *call) kvGet() error {
 	if err != nil {
 		return err
 	}
-	var v dbkernel.Value
-	err = c.read(
-		func(view *dbkernel.View) (err error) { v, err = view.Get(c.key); return err },
-		func(tx *dbkernel.Tx) (err error) { v, err = tx.Get(c.key); return err })
+	v, err := c.getKey()
 	found := !errors.Is(err, dbkernel.ErrNotFound)
 	if err != nil && found {
 		return err
@@ -44,6 +41,19 @@ func (c *call) kvGet() error {
 		return c.answerBytes(v, found)
 	}
 	return c.json(outValue(v, found))
+}
+
+// getKey reads the key, in the transaction that txn= names if there is one.
+func (c *call) getKey() (v dbkernel.Value, err error) {
+	if _, ok := c.param("txn"); ok {
+		err = c.read(nil, func(tx *dbkernel.Tx) (err error) { v, err = tx.Get(c.key); return err })
+		return v, err
+	}
+	v, p, err := c.ns.Get(c.key)
+	if err == nil || errors.Is(err, dbkernel.ErrNotFound) {
+		c.position(p)
+	}
+	return v, err
 }
 
 // read runs one of two reads: on a view of the newest state, or in the
@@ -186,7 +196,7 @@ func (c *call) kvTouch() error {
 	if ttl < 0 {
 		return badRequest(CodeBadRequest, "ttl=%s is in the past: delete the key instead", s)
 	}
-	pos, err := c.ns.Update(c.Context(), func(tx *dbkernel.Tx) error { return tx.Touch(c.key, ttl) })
+	pos, err := c.update(func(tx *dbkernel.Tx) error { return tx.Touch(c.key, ttl) })
 	if errors.Is(err, dbkernel.ErrNotFound) {
 		return &Error{Status: http.StatusNotFound, Code: CodeKeyNotFound, Message: "no such key, so there is nothing to touch: write it first"}
 	}
@@ -220,7 +230,7 @@ func (c *call) write(fill func(writer) error, answer any) error {
 
 // writeIf commits writes where check passes.
 func (c *call) writeIf(cond dbkernel.Cond, check func(*dbkernel.Tx) error, fill func(writer) error) error {
-	pos, err := c.ns.Update(c.Context(), func(tx *dbkernel.Tx) error {
+	pos, err := c.update(func(tx *dbkernel.Tx) error {
 		if err := check(tx); err != nil {
 			return err
 		}
@@ -230,6 +240,15 @@ func (c *call) writeIf(cond dbkernel.Cond, check func(*dbkernel.Tx) error, fill 
 		return conditionFailed(err, cond)
 	}
 	return c.wrote(pos, success{true})
+}
+
+// update commits writes that depend on what is there. A replica refuses them
+// before fn reads: what it would read there is not what decides.
+func (c *call) update(fn func(*dbkernel.Tx) error) (dbkernel.Position, error) {
+	if c.ns.Status().Replica {
+		return dbkernel.Position{}, fmt.Errorf("namespace %q: %w: write to its owner", c.namespace, dbkernel.ErrReadOnly)
+	}
+	return c.ns.Update(c.Context(), fn)
 }
 
 // kvBatchIn is the body of POST /kv/batch.
@@ -358,8 +377,9 @@ func (c *call) kvBatchGet(in *kvBatchIn) error {
 			if err != nil && !errors.Is(err, dbkernel.ErrNotFound) {
 				return err
 			}
-			if size += len(v.Data); size > dbkernel.MaxBatchLen {
-				return tooLarge("the values of these keys are longer than %d bytes together: ask for fewer at once", dbkernel.MaxBatchLen)
+			size += len(v.Data)
+			if err := c.gather(size); err != nil {
+				return err
 			}
 			items = append(items, kvItem{outKey(key), outValue(v, err == nil)})
 		}

@@ -2,9 +2,11 @@ package httpapi
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,11 +66,18 @@ func (c *call) objectGet() error {
 	if !object.ExpiresAt.IsZero() {
 		h.Set(HeaderExpiresAt, object.ExpiresAt.UTC().Format(time.RFC3339Nano))
 	}
+	switch spec := c.Header.Get("Range"); {
+	case spec == "bytes=-0":
+		return rangeNotSatisfiable(fmt.Sprintf("bytes */%d", object.Size))
+	case !strings.HasPrefix(spec, "bytes="):
+		c.Header.Del("Range") // of a unit that isn't known here, which RFC 9110 wants ignored
+	}
 	out := &objectWriter{ResponseWriter: c.w}
 	http.ServeContent(out, c.Request, "", time.Time{}, r)
 	if out.err != nil && c.w.status == 0 {
 		return out.err
 	}
+	out.begin()
 	if out.err != nil {
 		// Part of the answer is out: a connection that is cut is the only way left
 		// to say that the rest is missing.
@@ -80,28 +89,42 @@ func (c *call) objectGet() error {
 
 // objectWriter lets http.ServeContent deal with ranges and conditions, while
 // what it would answer in plain text becomes a JSON error, and reads of the
-// object come in pieces as large as the kernel's.
+// object come in pieces as large as the kernel's. The answer begins with its
+// first byte, so that an object that can't be read at all is an error, too.
 type objectWriter struct {
 	http.ResponseWriter
+	status  int // to begin with; 0: nothing, or it has begun
 	refused bool
 	err     error
+}
+
+// begin sends the status, if it wasn't sent.
+func (w *objectWriter) begin() {
+	if w.status != 0 {
+		w.ResponseWriter.WriteHeader(w.status)
+		w.status = 0
+	}
+}
+
+func rangeNotSatisfiable(contentRange string) *Error {
+	return &Error{Status: http.StatusRequestedRangeNotSatisfiable, Code: CodeRangeNotSatisfiable, ContentRange: contentRange,
+		Message: "no byte of the object is in the range asked for: Content-Range says how long it is"}
 }
 
 func (w *objectWriter) WriteHeader(status int) {
 	var e *Error
 	switch status {
 	case http.StatusRequestedRangeNotSatisfiable:
-		e = &Error{Status: status, Code: CodeRangeNotSatisfiable, Message: "no byte of the object is in the range asked for: Content-Range says how long it is"}
+		e = rangeNotSatisfiable(w.Header().Get("Content-Range"))
 	case http.StatusPreconditionFailed:
 		e = &Error{Status: status, Code: CodeConditionFailed, Message: "the object doesn't have the version asked for: read it without If-Match"}
 	case http.StatusInternalServerError:
 		e = &Error{Status: status, Code: CodeInternal, Message: "the object can't be read; the node's log says more"}
 	default:
-		w.ResponseWriter.WriteHeader(status)
+		w.status = status
 		return
 	}
 	w.refused = true
-	e.ContentRange = w.Header().Get("Content-Range")
 	e.write(w.ResponseWriter)
 }
 
@@ -110,6 +133,7 @@ func (w *objectWriter) Write(p []byte) (int, error) {
 	if w.refused {
 		return len(p), nil
 	}
+	w.begin()
 	return w.ResponseWriter.Write(p)
 }
 
@@ -153,7 +177,7 @@ func (c *call) objectDelete() error {
 	if err != nil {
 		return err
 	}
-	pos, err := c.ns.Update(c.Context(), func(tx *dbkernel.Tx) error {
+	pos, err := c.update(func(tx *dbkernel.Tx) error {
 		if conditional {
 			if err := tx.CheckObject(c.key, cond); err != nil {
 				return err

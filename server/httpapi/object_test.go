@@ -8,6 +8,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -87,6 +89,40 @@ func TestObjectRanges(t *testing.T) {
 		t.Errorf("If-Range with another version: %d, %d bytes", a.status, len(a.body))
 	}
 	f.do("GET", "/lob/o", "", header{"If-Match", `"other"`}).refused(412, httpapi.CodeConditionFailed)
+	if a := f.do("GET", "/lob/o", "", header{"Range", "items=0-9"}); a.status != 200 || len(a.body) != n {
+		t.Errorf("a range of an unknown unit: %d, %d bytes", a.status, len(a.body))
+	}
+	f.do("GET", "/lob/o", "", header{"Range", "bytes=-0"}).refused(416, httpapi.CodeRangeNotSatisfiable)
+}
+
+func TestADamagedObjectIsRefusedInWords(t *testing.T) {
+	f := newFixture(t)
+	data := bytes.Repeat([]byte("the bytes of the object "), 4096)
+	f.send("PUT", "/lob/o", bytes.NewReader(data))
+	if err := f.ns.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(f.dir, "namespaces", "default", "db", "data.mdb")
+	file, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(file, data[:2048])
+	if at < 0 {
+		t.Fatal("the tree doesn't hold the object")
+	}
+	tree, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tree.WriteAt([]byte("THE"), int64(at)); err != nil {
+		t.Fatal(err)
+	}
+	if err := tree.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f.do("GET", "/lob/o", "").refused(503, httpapi.CodeDamaged)
+	f.do("GET", "/lob/o", "", header{"Range", "bytes=0-9"}).refused(503, httpapi.CodeDamaged)
 }
 
 func TestObjectList(t *testing.T) {

@@ -34,9 +34,20 @@ func (r *recorder) Write(p []byte) (int, error) {
 	if r.status == 0 {
 		r.status = http.StatusOK
 	}
-	r.extend()
-	return r.ResponseWriter.Write(p)
+	n := 0
+	for {
+		r.extend()
+		piece := p[n:min(len(p), n+answerPiece)]
+		k, err := r.ResponseWriter.Write(piece)
+		if n += k; err != nil || n == len(p) {
+			return n, err
+		}
+	}
 }
+
+// answerPiece is what a client has to take within its time, whatever the size of
+// the value that it belongs to.
+const answerPiece = 256 << 10
 
 // extend gives the client time to take the next piece.
 func (r *recorder) extend() {

@@ -73,6 +73,58 @@ func TestAClientThatTakesNothingIsCutOff(t *testing.T) {
 	f.api.Wait() // without a byte more taken, the request ends
 }
 
+func TestASlowClientGetsALargeValueWhole(t *testing.T) {
+	f := newFixture(t, func(o *fixtureOptions) { o.patience = time.Second })
+	value := randomBytes(8 << 20)
+	f.send("PUT", "/kv/large", bytes.NewReader(value), octets)
+	conn := f.dial()
+	if err := conn.SetReadBuffer(128 << 10); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprint(conn, "GET /api/v1/default/kv/large?raw=true HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	// It takes about 2.5 MiB a second: each piece in time, and all of it in no time that
+	// the API grants at once.
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	var got bytes.Buffer
+	for err := error(nil); err == nil; <-tick.C {
+		_, err = io.CopyN(&got, conn, 128<<10)
+	}
+	if !bytes.HasSuffix(got.Bytes(), value) {
+		t.Errorf("%d bytes arrived", got.Len())
+	}
+}
+
+func TestIdleBodiesDontStopLargeWrites(t *testing.T) {
+	f := newFixture(t, func(o *fixtureOptions) { o.memory = 1 })
+	for range 4 {
+		if _, err := fmt.Fprint(f.dial(), "POST /api/v1/default/kv/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 67108864\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.waitInFlight(4)
+	f.send("PUT", "/kv/large", bytes.NewReader(randomBytes(4<<20)), octets).want(200, ok)
+}
+
+func TestNoMemoryForABodyIsAnAnswer(t *testing.T) {
+	f := newFixture(t, func(o *fixtureOptions) { o.memory = 1 })
+	f.api.SetMemoryPatience(50 * time.Millisecond)
+	free := f.api.TakeMemory(t)
+	f.send("PUT", "/kv/large", bytes.NewReader(randomBytes(4<<20)), octets).refused(503, httpapi.CodeBusy)
+	free()
+	for i := range 4 {
+		f.send("PUT", fmt.Sprintf("/kv/large%d", i), bytes.NewReader(randomBytes(4<<20)), octets).want(200, ok)
+	}
+	free = f.api.TakeMemory(t)
+	f.do("POST", "/kv/batch", `{"operation":"get","keys":["large0","large1"]}`).refused(503, httpapi.CodeBusy)
+	f.do("POST", "/tx", `{"then":[{"op":"get","type":"kv","key":"large0"}]}`).refused(503, httpapi.CodeBusy)
+	free()
+	f.do("POST", "/kv/batch", `{"operation":"get","keys":["large0","large1"]}`).refusedWith(200)
+	f.api.TakeMemory(t)() // all of it was given back
+}
+
 func TestAConnectionIsGoodForManySlowRequests(t *testing.T) {
 	f := impatient(t)
 	conn := f.dial()

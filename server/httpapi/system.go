@@ -67,7 +67,7 @@ func (c *call) ready() error {
 		return err
 	}
 	reasons := c.api.node.NotReady(q)
-	if c.api.draining.Load() {
+	if c.api.isDraining() {
 		reasons = append(reasons, "the node is shutting down")
 	}
 	if len(reasons) > 0 {
@@ -119,7 +119,7 @@ func (c *call) createNamespace() error {
 	if err := c.readJSON(maxSmallBody, &in); err != nil {
 		return err
 	}
-	if !namespaceName.MatchString(in.Name) {
+	if !dbkernel.ValidName(in.Name) {
 		return badRequest(CodeBadRequest, "name=%q can't name a namespace: use 1 to %d letters, digits, dots, dashes and underscores, a letter or digit first", in.Name, dbkernel.MaxNameLen)
 	}
 	c.namespace = in.Name
@@ -129,12 +129,7 @@ func (c *call) createNamespace() error {
 		}
 		return err
 	}
-	for _, s := range c.api.node.Status().Namespaces {
-		if s.Name == in.Name {
-			return c.json(outNamespace(s))
-		}
-	}
-	return namespaceNotFound(in.Name)
+	return c.json(outNamespace(c.api.node.NamespaceStatus(in.Name)))
 }
 
 func (c *call) fromLoopback() bool {

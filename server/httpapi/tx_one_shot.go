@@ -99,8 +99,9 @@ func (c *call) runOneShot(checks []check, then, otherwise []step) error {
 			if err != nil {
 				return err
 			}
-			if size += sized(result); size > dbkernel.MaxBatchLen {
-				return tooLarge("the values that the transaction reads are longer than %d bytes together: read fewer at once", dbkernel.MaxBatchLen)
+			size += sized(result)
+			if err := c.gather(size); err != nil {
+				return err
 			}
 			answer.Results = append(answer.Results, result)
 		}
