@@ -292,11 +292,7 @@ func BenchmarkIdleNamespace(b *testing.B) {
 		for i := range namespaces {
 			n := createNS(b, db, fmt.Sprintf("ns-%04d", i))
 			putKey(b, n, "k", "v")
-			n.releaseIdle(context.Background(), clock.Now())
-			clock.Advance(2 * db.opts.IdleAfter)
-			n.releaseIdle(context.Background(), clock.Now())
-			clock.Advance(2 * db.opts.IdleAfter)
-			n.releaseIdle(context.Background(), clock.Now())
+			idleOut(b, n, clock)
 		}
 		each := float64(rssAnon(b)-before) / namespaces
 		b.ReportMetric(each, "B/namespace")

@@ -248,10 +248,7 @@ func TestConfigureKeepsTheEngineOfAnOpenNamespace(t *testing.T) {
 	if err := db.Configure("test", NamespaceOptions{Storage: StorageOptions{Engine: EngineMemory}, Quota: Quota{MaxBytes: 5}}); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 {
-		n.releaseIdle(context.Background(), clock.Now())
-		clock.Advance(2 * n.db.opts.IdleAfter)
-	}
+	idleOut(t, n, clock)
 	wantKey(t, n, "a", "1")
 	if got := n.opts.Load().Quota.MaxBytes; got != 5 {
 		t.Errorf("the new quota is %d", got)
