@@ -189,24 +189,32 @@ func (n *Namespace) Write(ctx context.Context, b *Batch) (Position, error) {
 
 // commitBatch has a batch committed. free says that no quota holds it back.
 func (n *Namespace) commitBatch(ctx context.Context, b *codec.Builder, g *guard, free bool) (Position, error) {
-	r := &request{batch: b, guard: g, free: free, bytes: b.Len()}
-	err := n.submit(ctx, r)
+	pos, err := n.offerBatch(ctx, b, g, free)
 	if quotaMayBeStale(err) && n.mems.Load().active().last != n.mems.Load().base {
 		// The estimate counts overwritten and deleted values that a flush would settle.
 		if err := n.flushAll(ctx); err != nil {
 			return Position{}, err
 		}
-		r = &request{batch: b, guard: g, free: free, bytes: b.Len()}
-		err = n.submit(ctx, r)
+		return n.offerBatch(ctx, b, g, free)
 	}
+	return pos, err
+}
+
+// offerBatch hands a batch to the committer once.
+func (n *Namespace) offerBatch(ctx context.Context, b *codec.Builder, g *guard, free bool) (Position, error) {
+	r, _ := requests.Get().(*request)
+	r.batch, r.guard, r.free, r.bytes = b, g, free, b.Len()
+	err := n.submit(ctx, r)
+	pos, retryAt := r.position, r.retryAt
+	r.recycle()
 	if err == errStale { //nolint:errorlint // never wrapped: it doesn't leave the package
-		return Position{}, &staleError{retryAt: r.retryAt}
+		return Position{}, &staleError{retryAt: retryAt}
 	}
 	if err != nil {
 		return Position{}, err
 	}
-	r.position.Lineage = n.lineage
-	return r.position, nil
+	pos.Lineage = n.lineage
+	return pos, nil
 }
 
 // staleError is errStale with what to wait for.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -120,14 +119,7 @@ func (n *Namespace) gather() {
 		return
 	}
 	n.settled()
-	for yields := 0; yields < gatherYields && n.queue.len() < n.answering; yields++ {
-		runtime.Gosched()
-	}
 }
-
-// gatherYields bounds how often the committer lets writers run first. Where none
-// is about to write, yielding costs next to nothing.
-const gatherYields = 4
 
 // settled waits until all that was appended is applied and published. Only the
 // committer calls it.
@@ -206,8 +198,11 @@ func (n *Namespace) commitGroup(reqs []*request) {
 	done := make(chan struct{})
 	n.applying, n.answering = done, len(p.accepted)
 	n.wg.Go(func() {
-		defer close(done)
-		p.finish(n.applyGroup(p))
+		n.applyGroup(p)
+		close(done)
+		// The scheduler runs next what was made runnable last. That shall not be the
+		// committer, but those whom it has answered.
+		n.wg.Go(func() {})
 	})
 }
 
@@ -300,19 +295,39 @@ func (n *Namespace) write(p *pending) error {
 	return nil
 }
 
-// applyGroup brings the group into the memtable and publishes it.
-func (n *Namespace) applyGroup(p *pending) error {
-	if n.applyErr == nil {
-		n.applyErr = n.applyRecords(p.records)
+// applyStep is how many requests are applied, published and answered at once:
+// those who write again do so while the rest of the group is applied.
+const applyStep = 24
+
+// applyGroup brings the group into the memtable, publishes it and answers its
+// requests, a part at a time.
+func (n *Namespace) applyGroup(p *pending) {
+	n.share(p)
+	first, applied := p.records[0].LSN(), 0
+	for from := 0; from < len(p.accepted); from += applyStep {
+		to := min(from+applyStep, len(p.accepted))
+		upTo := int(max(p.ends[to-1]+1, first) - first)
+		if err := n.applyPart(p, p.records[applied:upTo]); err != nil {
+			p.answer(from, len(p.accepted), err)
+			break
+		}
+		p.answer(from, to, nil)
+		applied = upTo
 	}
-	if n.applyErr != nil { // nothing may be seen that a failed group should be under
+	p.sendBack(nil)
+}
+
+// applyPart applies and publishes some of a group's records.
+func (n *Namespace) applyPart(p *pending, records []codec.Record) error {
+	if n.applyErr == nil {
+		n.applyErr = n.applyRecords(records)
+	}
+	if n.applyErr != nil { // nothing may be seen that a failed part should be under
 		return errors.Join(ErrOutcomeUnknown, n.freeze(n.applyErr))
 	}
-	last := p.records[len(p.records)-1].LSN()
-	n.applied.Store(last)
-	n.epoch.Store(p.epoch)
-	n.lastWrite.Store(p.time)
-	n.publish(p, last)
+	if len(records) > 0 {
+		n.publish(p, records[len(records)-1])
+	}
 	return nil
 }
 
@@ -331,14 +346,24 @@ func (n *Namespace) synced() bool {
 	return o.Storage.SyncInterval == 0 || o.Replica
 }
 
-// publish lets readers and followers see the group.
-func (n *Namespace) publish(p *pending, last uint64) {
+// share puts the group where followers that are close behind find it. They read
+// no further than the commit LSN.
+func (n *Namespace) share(p *pending) {
 	r := n.ring.Load()
 	if r == nil {
 		r = &ring{}
 		n.ring.Store(r)
 	}
-	r.add(&group{first: last - uint64(len(p.records)) + 1, last: last, bytes: p.bytes, records: p.records})
+	last := len(p.records) - 1
+	r.add(&group{first: p.records[0].LSN(), last: p.records[last].LSN(), bytes: p.bytes, records: p.records})
+}
+
+// publish lets readers and followers see the log up to a record that is applied.
+func (n *Namespace) publish(p *pending, rec codec.Record) {
+	last := rec.LSN()
+	n.applied.Store(last)
+	n.epoch.Store(rec.Epoch())
+	n.lastWrite.Store(rec.Time())
 	if n.synced() {
 		raise(&n.durable, last)
 		if n.opts.Load().Replica {
@@ -390,20 +415,30 @@ func (n *Namespace) syncSoon() {
 	})
 }
 
-// finish answers all requests. Those that were sent back are told what to wait
-// for: nothing, if the group that changed what they rely on has failed.
+// finish answers all requests.
 func (p *pending) finish(err error) {
+	p.answer(0, len(p.accepted), err)
+	p.sendBack(err)
+}
+
+// answer answers some of the accepted requests.
+func (p *pending) answer(from, to int, err error) {
+	for i, r := range p.accepted[from:to] {
+		if err == nil {
+			r.position = Position{Epoch: p.epoch, LSN: p.ends[from+i]}
+		}
+		r.finish(err)
+	}
+}
+
+// sendBack answers the rejected requests. They are told what to wait for:
+// nothing, if the group that changed what they rely on has failed.
+func (p *pending) sendBack(err error) {
 	for _, r := range p.rejected {
 		if err != nil {
 			r.retryAt = 0
 		}
-		close(r.done)
-	}
-	for i, r := range p.accepted {
-		if err == nil {
-			r.position = Position{Epoch: p.epoch, LSN: p.ends[i]}
-		}
-		r.finish(err)
+		r.done <- struct{}{}
 	}
 }
 

@@ -103,7 +103,9 @@ func (n *Namespace) askRotate() {
 			return // one is enough
 		}
 	}
-	q.waiting = append(q.waiting, &request{control: n.rotate, done: make(chan struct{})})
+	r := newRequest()
+	r.control = n.rotate
+	q.waiting = append(q.waiting, r)
 	if !q.running {
 		q.running = true
 		n.wg.Go(n.commitLoop)

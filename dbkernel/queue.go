@@ -25,9 +25,9 @@ type request struct {
 	control func() // runs in the committer, between groups
 
 	bytes int
-	done  chan struct{}
+	done  chan struct{} // has room for the one message that the answer is there
 
-	// The answer, set before done is closed.
+	// The answer, set before done has its message.
 	position Position
 	err      error
 	retryAt  uint64 // with errStale: the LSN to have seen before trying again
@@ -36,9 +36,21 @@ type request struct {
 // errStale sends a request back: what it relies on has changed.
 var errStale = errors.New("changed meanwhile")
 
+// requests are used again: a busy owner would make hundreds of thousands a second.
+var requests = sync.Pool{New: func() any { return newRequest() }}
+
+func newRequest() *request { return &request{done: make(chan struct{}, 1)} }
+
+// recycle gives back a request whose answer was read. Nobody else may hold it.
+func (r *request) recycle() {
+	*r = request{done: r.done}
+	requests.Put(r)
+}
+
+// finish answers the request. It may be used again from then on.
 func (r *request) finish(err error) {
 	r.err = err
-	close(r.done)
+	r.done <- struct{}{}
 }
 
 // queue collects requests while the committer is busy. The committer is a
@@ -101,7 +113,6 @@ func (q *queue) withdraw(r *request) bool {
 // that ends takes the request back if it is still waiting; once the committer
 // has it the answer is awaited, so that the caller always learns the outcome.
 func (n *Namespace) submit(ctx context.Context, r *request) error {
-	r.done = make(chan struct{})
 	q := &n.queue
 	q.mu.Lock()
 	q.waiting = append(q.waiting, r)
@@ -123,5 +134,7 @@ func (n *Namespace) submit(ctx context.Context, r *request) error {
 
 // inCommitter runs fn between two groups.
 func (n *Namespace) inCommitter(ctx context.Context, fn func()) error {
-	return n.submit(ctx, &request{control: fn})
+	r := newRequest()
+	r.control = fn
+	return n.submit(ctx, r)
 }

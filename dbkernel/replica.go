@@ -23,7 +23,8 @@ func (n *Namespace) Append(ctx context.Context, records [][]byte, commit uint64)
 		return err
 	}
 	defer n.release()
-	r := &request{upTo: commit}
+	r := newRequest()
+	r.upTo = commit
 	for _, b := range records {
 		for len(b) > 0 {
 			rec, _, rest, err := codec.CutRecord(b)

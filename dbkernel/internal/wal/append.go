@@ -117,6 +117,7 @@ func (l *Log) grow(g group, off, end int64) {
 		x.firstTime = g.records[0].Time()
 	}
 	x.last, x.lastTime, x.end = g.frame.last(), g.last().Time(), end
+	l.frames++
 	l.publish(func(v view) *view {
 		v.active, v.frame = x, off
 		return &v
@@ -196,7 +197,7 @@ func (l *Log) switchTo(seg *segment, w vfs.File, t int64) {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	l.closeQuietly(l.w)
-	l.w, l.marked = w, false
+	l.w, l.marked, l.frames = w, false, 0
 	l.publish(func(v view) *view {
 		if v.active.empty() {
 			v.active.seg.retire()

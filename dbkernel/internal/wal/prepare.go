@@ -258,12 +258,19 @@ func (p *preparation) close() error {
 	return p.w.Close()
 }
 
+// zeroBelow is the average length of a group up to which the next segment is
+// written with zeros, in bytes. Each fdatasync of small groups would journal the
+// conversion of an extent, which costs more than writing the zeros; with large
+// groups the zeros would double what is written.
+const zeroBelow = 32 << 10
+
 // prepare begins to make the segment after the active one. Called with mu held.
 func (l *Log) prepare() {
-	active := l.view.Load().active.seg
+	x := l.view.Load().active
+	active := x.seg
 	p := &preparation{done: make(chan struct{})}
 	p.spec = l.spec(l.nextLength(active.length), active.number, 0)
-	p.spec.zero = true
+	p.spec.zero = x.end-framesStart < l.frames*zeroBelow
 	l.next = p
 	run := func() {
 		p.seg, p.w, p.err = l.build(p.spec)

@@ -81,6 +81,7 @@ type Log struct {
 
 	mu     sync.Mutex   // held by what adds to the log
 	number uint64       // of the next segment made
+	frames int64        // written to the active segment by this process
 	next   *preparation // the segment after the active one, made or being made; may be nil
 	bufs   [][]byte     // scratch for one write
 	marked bool         // a clean end lies where the next frame will go
