@@ -30,23 +30,37 @@ func (n *Namespace) BackupLog(ctx context.Context, afterSegment uint64, dir stri
 		return nil, err
 	}
 	// A tail keeps the segments from being trimmed while they are copied.
-	pin, err := n.Tail("backup", n.log.FirstLSN())
+	from := n.log.FirstLSN()
+	pin, err := n.Tail("backup", from)
 	if err != nil {
 		return nil, err
 	}
 	defer pin.Close()
+	copies, err := n.copySegments(ctx, afterSegment, dir)
+	// A trimming that had begun before the pin, or a pin that broke, may have had a
+	// file removed, or used again, while it was copied.
+	if first := n.log.FirstLSN(); first != from {
+		return nil, fmt.Errorf("%w: the log was trimmed up to LSN %d during the backup: delete %s and try again", ErrTrimmed, first, dir)
+	}
+	if err != nil {
+		return nil, diskFull(err)
+	}
+	return copies, errors.Join(fsys.SyncDir(dir), fsys.SyncDir(filepath.Dir(dir)))
+}
+
+func (n *Namespace) copySegments(ctx context.Context, after uint64, dir string) ([]SegmentCopy, error) {
 	copies := []SegmentCopy{}
 	for _, s := range n.log.Segments() {
-		if s.Number <= afterSegment || s.FirstLSN > s.LastLSN {
+		if s.Number <= after || s.FirstLSN > s.LastLSN {
 			continue
 		}
 		to := filepath.Join(dir, filepath.Base(s.Path))
-		if err := copyFile(ctx, fsys, s.Path, to); err != nil {
-			return nil, diskFull(fmt.Errorf("copying segment %d: %w", s.Number, err))
+		if err := copyFile(ctx, n.db.opts.FS, s.Path, to); err != nil {
+			return nil, fmt.Errorf("copying segment %d: %w", s.Number, err)
 		}
 		copies = append(copies, SegmentCopy{Segment: s.Number, Path: to})
 	}
-	return copies, errors.Join(fsys.SyncDir(dir), fsys.SyncDir(filepath.Dir(dir)))
+	return copies, nil
 }
 
 func copyFile(ctx context.Context, fsys vfs.FS, from, to string) (err error) {
