@@ -52,7 +52,7 @@ const (
 
 // node is a key in the skip list. One in four has a level above the first.
 type node struct {
-	head   uint64 // the key's first 8 bytes: most comparisons end here, without following key
+	head   head // most comparisons end here, without following key
 	key    []byte
 	newest atomic.Pointer[Version]
 	next   atomic.Pointer[node]
@@ -166,20 +166,26 @@ func (t *Table) randomHeight() int {
 	return h
 }
 
-// headOf packs a key's first 8 bytes so that comparing numbers compares bytes.
-func headOf(key []byte) uint64 {
-	if len(key) >= 8 {
-		return binary.BigEndian.Uint64(key)
+// head is a key's first 16 bytes, packed so that comparing numbers compares bytes.
+// Fewer would often be what all keys of an application begin with.
+type head [2]uint64
+
+func headOf(key []byte) head {
+	if len(key) < 16 {
+		var b [16]byte
+		copy(b[:], key)
+		key = b[:]
 	}
-	var b [8]byte
-	copy(b[:], key)
-	return binary.BigEndian.Uint64(b[:])
+	return head{binary.BigEndian.Uint64(key), binary.BigEndian.Uint64(key[8:])}
 }
 
 // before reports whether n's key is below key, whose head is given.
-func (n *node) before(head uint64, key []byte) bool {
-	if n.head != head {
-		return n.head < head
+func (n *node) before(h head, key []byte) bool {
+	if n.head[0] != h[0] {
+		return n.head[0] < h[0]
+	}
+	if n.head[1] != h[1] {
+		return n.head[1] < h[1]
 	}
 	return bytes.Compare(n.key, key) < 0
 }
@@ -213,12 +219,12 @@ func (t *Table) seek(key []byte) *node {
 // search finds the neighbours of the gap in front of key: the last node below
 // it (nil: none) and the first that isn't (nil: none).
 func (t *Table) search(key []byte) (before, from *node) {
-	head := headOf(key)
+	h := headOf(key)
 	prev := &t.root
 	var next *node
 	for level := maxHeight - 1; level >= 0; level-- {
 		next = prev.at(level).Load()
-		for next != nil && next.before(head, key) {
+		for next != nil && next.before(h, key) {
 			prev, next = next, next.at(level).Load()
 		}
 	}
