@@ -20,11 +20,15 @@ func (n *Namespace) apply(rec codec.Record) error {
 			return err
 		}
 		m.records++
+		n.unmarked.CompareAndSwap(0, rec.Time())
 	case codec.KindEpoch:
 		if err := n.noteEpoch(rec); err != nil {
 			return err
 		}
 	case codec.KindMark:
+		m.marked = true
+		n.lastMark = rec.LSN()
+		n.unmarked.Store(0)
 	default:
 		return fmt.Errorf("record LSN %d is of kind %d, which this build doesn't know: use a newer build", rec.LSN(), rec.Kind())
 	}
@@ -34,10 +38,13 @@ func (n *Namespace) apply(rec codec.Record) error {
 	return nil
 }
 
-// rotateIfDue rotates at a mark. An owner's full memtable asks for one in front
+// rotateIfDue rotates at a mark, and where a stage is to be complete. An owner's full memtable asks for one in front
 // of the next group. Recovery and replicas, which can't, wait for the one that
 // the log has, unless their own memtable is much smaller than the owner's.
 func (n *Namespace) rotateIfDue(m *mem, kind codec.Kind) {
+	if n.reachesTarget(m.last) {
+		defer n.rotate()
+	}
 	switch {
 	case kind == codec.KindMark:
 		n.rotate()
@@ -106,6 +113,19 @@ func (n *Namespace) noteUpload(op codec.Op) error {
 		delete(n.uploads, manifest.Object)
 	}
 	return nil
+}
+
+// parseUploads reads the form in which a checkpoint has open uploads.
+func parseUploads(byName map[string]int64) (map[codec.ObjectID]int64, error) {
+	uploads := make(map[codec.ObjectID]int64, len(byName))
+	for name, size := range byName {
+		id, err := parseObjectID(name)
+		if err != nil {
+			return nil, err
+		}
+		uploads[id] = size
+	}
+	return uploads, nil
 }
 
 func parseObjectID(s string) (id codec.ObjectID, err error) {

@@ -202,11 +202,11 @@ func (n *Namespace) commitBatch(ctx context.Context, b *codec.Builder, g *guard,
 
 // offerBatch hands a batch to the committer once.
 func (n *Namespace) offerBatch(ctx context.Context, b *codec.Builder, g *guard, free bool) (Position, error) {
-	r, _ := requests.Get().(*request)
+	r := n.db.requests.get()
 	r.batch, r.guard, r.free, r.bytes = b, g, free, b.Len()
 	err := n.submit(ctx, r)
 	pos, retryAt := r.position, r.retryAt
-	r.recycle()
+	n.db.requests.put(r)
 	if err == errStale { //nolint:errorlint // never wrapped: it doesn't leave the package
 		return Position{}, &staleError{retryAt: retryAt}
 	}

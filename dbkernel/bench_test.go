@@ -4,6 +4,7 @@ package dbkernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -18,7 +19,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/unisondb/unisondb/dbkernel/internal/btree"
+	"github.com/unisondb/unisondb/dbkernel/internal/codec"
 	"github.com/unisondb/unisondb/dbkernel/internal/lmdb"
+	"github.com/unisondb/unisondb/dbkernel/internal/memtable"
 	"github.com/unisondb/unisondb/dbkernel/vfs"
 )
 
@@ -370,4 +374,73 @@ func wantNotEmpty(b *testing.B, ns *Namespace) {
 	if _, _, err := ns.Get(sequentialKey(1)); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// BenchmarkDigests flushes 60,000 keys, half of which replace others, with and
+// without digests, in turns: a transaction that is dropped before its commit, so
+// that no disk is in the figure, and one that is committed. Reported is the ratio of
+// the shortest times.
+func BenchmarkDigests(b *testing.B) {
+	for _, size := range []int{64, benchValue} {
+		for _, commit := range []bool{false, true} {
+			b.Run(fmt.Sprintf("value=%d/commit=%t", size, commit), func(b *testing.B) {
+				for b.Loop() {
+					with, without := benchDigests(b, size, commit)
+					b.ReportMetric(float64(with)/float64(without), "ratio")
+					b.ReportMetric(float64(with-without)/60_000, "ns/key")
+				}
+			})
+		}
+	}
+}
+
+func benchDigests(b *testing.B, size int, commit bool) (with, without time.Duration) {
+	b.Helper()
+	const keys = 60_000
+	ns := createNS(b, openDB(b, benchOptions(b.TempDir())), "bench")
+	value := randomBytes(7, size)
+	fill := func(m *mem, lsn uint64, step int) *mem {
+		for i := range keys {
+			m.Add(codec.KVKey(sequentialKey(step*i)), &memtable.Version{Version: codec.Version{Epoch: 1, LSN: lsn}, Kind: memtable.Put, Value: value})
+		}
+		m.last, m.marked = lsn, true
+		return m
+	}
+	ns.Status()
+	update := func(m *mem, digested bool) time.Duration {
+		start := countStart{}
+		if digested {
+			start.digests = new(digests)
+		}
+		begun := time.Now()
+		err := ns.tree.Update(func(tx btree.Tx) error {
+			f := newFlushTx(ns, m, tx, start)
+			if err := f.run(); err != nil {
+				return err
+			}
+			if err := f.count.write(tx, f.point(), true); err != nil || commit {
+				return err
+			}
+			return errors.ErrUnsupported
+		})
+		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			b.Fatal(err)
+		}
+		return time.Since(begun)
+	}
+	commitFirst := commit
+	commit = true
+	update(fill(newMem(0, 1, 0), 1, 1), true)
+	commit = commitFirst
+	for i := range 7 {
+		m := fill(newMem(0, 1, 0), uint64(2+i), 2)
+		w, wo := update(m, true), update(m, false)
+		if i == 0 || w < with {
+			with = w
+		}
+		if i == 0 || wo < without {
+			without = wo
+		}
+	}
+	return with, without
 }

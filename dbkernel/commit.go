@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/unisondb/unisondb/dbkernel/internal/codec"
+	"github.com/unisondb/unisondb/dbkernel/internal/wal"
 )
 
 // commitLoop is the committer: the one goroutine that appends. It takes all
@@ -48,6 +49,9 @@ func (n *Namespace) commitLoop() {
 
 // writable answers why nothing can be appended, if so.
 func (n *Namespace) writable() error {
+	if err := n.superseded(); err != nil {
+		return err
+	}
 	if n.mems.Load() == nil {
 		return ErrClosed
 	}
@@ -97,11 +101,14 @@ func (n *Namespace) roomOrError() (over bool, err error) {
 	if err := n.frozen.Load(); err != nil {
 		return true, *err
 	}
+	if err := n.superseded(); err != nil {
+		return true, err
+	}
 	if len(n.mems.Load().tables)-1 <= maxImmutable {
 		// The node's memory is used up. If no other namespace holds more, this one
 		// gives what it has.
 		if !n.db.relieve(n) && len(n.mems.Load().tables) == 1 {
-			n.rotate()
+			n.rotateAtMark()
 		}
 		if n.mems.Load().active().counted < smallMem && len(n.mems.Load().tables) == 1 {
 			return true, nil // it holds next to nothing: others have to make room
@@ -275,7 +282,8 @@ func (n *Namespace) admitOwn(p *pending, r *request) error {
 // write appends the group and makes it durable as the configuration says.
 func (n *Namespace) write(p *pending) error {
 	if err := n.log.Append(p.records); err != nil {
-		if isDiskFull(err) {
+		// Where a sync met the full disk, space is not all that is needed.
+		if isDiskFull(err) && !errors.Is(err, wal.ErrFailed) {
 			return diskFull(err)
 		}
 		return errors.Join(ErrOutcomeUnknown, n.freeze(err))

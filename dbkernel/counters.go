@@ -19,6 +19,9 @@ type Counters struct {
 	LogBytes             int64
 	Segments             int
 	TreeBytes            int64 // 0 while the tree is closed
+	// OldestSnapshot is the age of the oldest read transaction of the tree: one of more
+	// than a second makes its file grow.
+	OldestSnapshot time.Duration
 }
 
 type counters struct {
@@ -69,7 +72,7 @@ func (n *Namespace) Counters() Counters {
 	if n.acquireHot() {
 		defer n.release()
 		if stats, err := n.tree.Stats(); err == nil {
-			out.TreeBytes = stats.FileBytes
+			out.TreeBytes, out.OldestSnapshot = stats.FileBytes, stats.OldestSnapshot
 		}
 	}
 	return out

@@ -153,6 +153,9 @@ func checkReplica(p replicaPoint, source []codec.Record, table []EpochStart) (er
 	if s.State != StateServing || s.LSN < p.acked || s.CommitLSN > s.DurableLSN || s.CheckpointLSN > s.CommitLSN {
 		return fmt.Errorf("%d was acknowledged, now %+v", p.acked, s)
 	}
+	if err := cellsAgree(n); err != nil {
+		return err
+	}
 	records, err := readLog(context.Background(), n)
 	if err != nil {
 		return err

@@ -471,6 +471,9 @@ func (r *crashRun) verifyOn(fsys vfs.FS, p *crashPoint, recovering *recoveryCras
 	if s.LSN < p.durable {
 		return fmt.Errorf("the log ends at LSN %d, durable was %d", s.LSN, p.durable)
 	}
+	if err := cellsAgree(n); err != nil {
+		return err
+	}
 	if err := r.checkHanded(n, p); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 
 	"github.com/unisondb/unisondb/dbkernel/internal/btree"
@@ -83,6 +84,9 @@ func quarantineCrashed(dir string) (names []string, err error) {
 	}
 	for _, name := range inside {
 		at := filepath.Join(dir, namespacesDir, name)
+		if strings.HasPrefix(name, incomingDir+"/") { // a stage, which is then copied again
+			at = filepath.Join(dir, name)
+		}
 		if _, err := os.Stat(at); err != nil {
 			continue // it was removed meanwhile
 		}
@@ -104,15 +108,26 @@ func bySignal(report []byte) bool {
 	return false
 }
 
-// checkQuarantine answers why the namespace must not be opened, if so.
-func (n *Namespace) checkQuarantine() error {
+// quarantine keeps the namespace from being opened after the next start.
+func (n *Namespace) quarantine(reason error) {
 	name := filepath.Join(n.dir, quarantineName)
-	_, err := n.db.opts.FS.Stat(name)
+	if err := replaceFile(n.db.opts.FS, name, []byte(reason.Error()+"\n")); err != nil {
+		n.logger.Error("the quarantine couldn't be noted; it ends with this process", "file", name, "error", err)
+	}
+}
+
+// checkQuarantine answers why the namespace must not be opened, if so.
+func (n *Namespace) checkQuarantine() error { return n.db.checkQuarantine(n.dir) }
+
+// checkQuarantine answers why the files in a directory must not be opened, if so.
+func (db *DB) checkQuarantine(dir string) error {
+	name := filepath.Join(dir, quarantineName)
+	_, err := db.opts.FS.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
 	}
-	return fmt.Errorf("%w: the process died inside this namespace's B+tree; %s says how: restore the namespace, or set its directory aside and let it be replicated again; remove that file to open it all the same", ErrDamaged, name)
+	return fmt.Errorf("%w: this namespace's B+tree is damaged; %s says how that was found: restore the namespace, or set its directory aside and let it be replicated again; remove that file to open it all the same", ErrDamaged, name)
 }

@@ -6,14 +6,14 @@ package dbkernel
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"regexp"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,13 +36,22 @@ type DB struct {
 	flushSlots chan struct{} // bounds concurrent flushes
 	memory     atomic.Int64  // bytes of all memtables
 	relieved   signal        // memory went down
+	requests   requestPool
+
+	started   time.Time
+	scrubbing atomic.Bool // housekeeping has a scrub under way
 
 	making sync.Mutex // held while a namespace's files are made, before mu
 
-	mu      sync.Mutex
-	closed  bool
-	configs map[string]NamespaceOptions
-	open    map[string]*Namespace
+	staging sync.Mutex // held while a stage is opened or made, before mu
+
+	mu        sync.Mutex
+	closed    bool
+	configs   map[string]NamespaceOptions
+	open      map[string]*Namespace
+	stages    map[string]*Stage
+	switching map[string]chan struct{} // names whose directory is being replaced; closed at the end
+	switches  sync.WaitGroup           // those, counted
 }
 
 const (
@@ -78,10 +87,13 @@ func Open(o Options) (*DB, error) {
 	db := &DB{
 		opts: o, lock: lock, stop: stop,
 		flushSlots: make(chan struct{}, concurrentFlushes),
+		started:    o.Clock(),
 		configs:    map[string]NamespaceOptions{},
 		open:       map[string]*Namespace{},
+		stages:     map[string]*Stage{},
+		switching:  map[string]chan struct{}{},
 	}
-	err = db.removeHalfMade(dir)
+	err = db.tidy()
 	if err == nil && o.GuardCrashes && vfs.IsOS(o.FS) {
 		err = db.guardCrashes()
 	}
@@ -118,21 +130,29 @@ func (db *DB) guardCrashes() error {
 	return nil
 }
 
-// removeHalfMade removes what a crash left of namespaces that were never made,
-// and makes the directory itself durable.
-func (db *DB) removeHalfMade(dir string) error {
-	names, err := db.opts.FS.List(dir)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if strings.HasPrefix(name, newPrefix) {
-			if err := db.opts.FS.RemoveAll(filepath.Join(dir, name)); err != nil {
-				return err
-			}
+// tidy brings the directories into order after a crash: what was half made or half
+// removed goes, and an installation that was interrupted is finished.
+func (db *DB) tidy() error {
+	for _, dir := range []string{namespacesDir, incomingDir, asideDir} {
+		if err := db.removeLeftovers(filepath.Join(db.opts.Dir, dir)); err != nil {
+			return err
 		}
 	}
-	return errors.Join(db.opts.FS.SyncDir(dir), db.opts.FS.SyncDir(db.opts.Dir))
+	return db.finishInstalls()
+}
+
+func (db *DB) closeStages() (errs []error) {
+	db.staging.Lock() // none is being opened
+	defer db.staging.Unlock()
+	db.mu.Lock()
+	stages := slices.Collect(maps.Values(db.stages))
+	db.mu.Unlock()
+	for _, s := range stages {
+		if err := s.shutdown(); err != nil {
+			errs = append(errs, fmt.Errorf("the stage of namespace %q: %w", s.name, err))
+		}
+	}
+	return errs
 }
 
 // Close flushes and closes every namespace and releases the data directory. It
@@ -144,15 +164,15 @@ func (db *DB) Close() error {
 		return nil
 	}
 	db.closed = true
-	open := make([]*Namespace, 0, len(db.open))
-	for _, n := range db.open {
-		open = append(open, n)
-	}
+	db.mu.Unlock()
+	db.switches.Wait()
+	db.mu.Lock()
+	open := slices.Collect(maps.Values(db.open))
 	db.mu.Unlock()
 
 	db.stop()
 	db.wg.Wait()
-	var errs []error
+	errs := db.closeStages()
 	for _, n := range open {
 		if err := n.close(); err != nil {
 			errs = append(errs, fmt.Errorf("namespace %q: %w", n.name, err))
@@ -193,18 +213,30 @@ func ValidName(name string) bool { return validName.MatchString(name) }
 // Create makes a namespace with the given lineage, or a new one if it is zero.
 // Its first files are durable when it returns. ErrNamespaceExists.
 func (db *DB) Create(name string, lineage Lineage) (*Namespace, error) {
+	if err := db.create(name, lineage); err != nil {
+		return nil, err
+	}
+	return db.Namespace(name)
+}
+
+func (db *DB) create(name string, lineage Lineage) error {
 	if !ValidName(name) {
-		return nil, fmt.Errorf("%w namespace name %q: use 1 to %d letters, digits, '.', '_' and '-', beginning with a letter or digit", ErrInvalid, name, MaxNameLen)
+		return fmt.Errorf("%w namespace name %q: use 1 to %d letters, digits, '.', '_' and '-', beginning with a letter or digit", ErrInvalid, name, MaxNameLen)
 	}
 	if lineage.IsZero() {
 		if _, err := rand.Read(lineage[:]); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := db.makeFiles(name, lineage); err != nil {
-		return nil, diskFull(fmt.Errorf("making namespace %q: %w", name, err))
+	end, err := db.beginSwitch(name)
+	if err != nil {
+		return err
 	}
-	return db.Namespace(name)
+	defer end()
+	if err := db.makeFiles(name, lineage); err != nil {
+		return diskFull(fmt.Errorf("making namespace %q: %w", name, err))
+	}
+	return nil
 }
 
 // makeFiles builds the namespace's directory aside and renames it into place,
@@ -224,11 +256,7 @@ func (db *DB) makeFiles(name string, lineage Lineage) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	var unique [6]byte
-	if _, err := rand.Read(unique[:]); err != nil {
-		return err
-	}
-	building := filepath.Join(filepath.Dir(dir), newPrefix+name+"-"+hex.EncodeToString(unique[:]))
+	building := filepath.Join(filepath.Dir(dir), newPrefix+name+"-"+unique())
 	err := db.makeFilesIn(building, lineage, o)
 	if err == nil {
 		err = fsys.Rename(building, dir)
@@ -263,9 +291,11 @@ func (db *DB) walOptions(dir string, lineage Lineage, o NamespaceOptions) wal.Op
 }
 
 // Namespace returns a namespace that is on disk. The handle stays valid until
-// the DB is closed. ErrNamespaceNotFound.
+// the DB is closed, or the namespace is replaced, cut off or set aside: then it
+// answers ErrSuperseded, and Namespace the new one. A call during such a switch waits
+// for its end. ErrNamespaceNotFound.
 func (db *DB) Namespace(name string) (*Namespace, error) {
-	db.mu.Lock()
+	db.lockAfterSwitch(name)
 	defer db.mu.Unlock()
 	if n := db.open[name]; n != nil {
 		return n, nil
@@ -307,13 +337,16 @@ func (db *DB) optionsLocked(name string) NamespaceOptions {
 	return db.opts.Defaults
 }
 
-// loaded lists the namespaces that were used since the start.
+// loaded lists the namespaces that were used since the start, and the logs of
+// stages, which take memory and need tending like those.
 func (db *DB) loaded() []*Namespace {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	all := make([]*Namespace, 0, len(db.open))
-	for _, n := range db.open {
-		all = append(all, n)
+	all := slices.Collect(maps.Values(db.open))
+	for _, s := range db.stages {
+		if log := s.Log(); log != nil {
+			all = append(all, log)
+		}
 	}
 	return all
 }

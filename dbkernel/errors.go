@@ -57,4 +57,11 @@ var (
 	ErrGap = errors.New("records do not follow the log")
 	// ErrFork: a replica was offered records of another history.
 	ErrFork = errors.New("another history")
+	// ErrSuperseded: the namespace was replaced or cut off under this handle; look
+	// it up again.
+	ErrSuperseded = errors.New("superseded")
+	// ErrPastFork: the B+tree contains records that are to be cut off.
+	ErrPastFork = errors.New("the B+tree is past the fork")
+	// ErrNotReady: a stage has not got all that it needs.
+	ErrNotReady = errors.New("not ready")
 )

@@ -19,6 +19,7 @@ import (
 type flusher struct {
 	mu      sync.Mutex
 	running bool
+	held    bool          // no flush begins: the log is to be cut off
 	failed  error         // of the last try; nil while another is under way
 	quit    chan struct{} // closed when the namespace closes; made on demand
 	quitted bool
@@ -66,17 +67,44 @@ func (n *Namespace) scheduleFlush() {
 	f := &n.flush
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.running || n.nextFlush() == nil {
+	if f.running || f.quitted || n.nextFlush() == nil {
 		return
 	}
 	f.running, f.failed = true, nil
 	n.wg.Go(n.flushLoop)
 }
 
-// nextFlush is the oldest immutable memtable, if all of it is committed.
+// holdFlushes has no flush begin, and waits for the one under way, so that the checkpoint
+// stays where it is.
+func (n *Namespace) holdFlushes(ctx context.Context) error {
+	f := &n.flush
+	f.mu.Lock()
+	f.held = true
+	f.mu.Unlock()
+	err := n.db.relieved.wait(ctx, func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return !f.running
+	})
+	if err != nil {
+		n.letFlush()
+	}
+	return err
+}
+
+// letFlush ends what holdFlushes began.
+func (n *Namespace) letFlush() {
+	n.flush.mu.Lock()
+	n.flush.held = false
+	n.flush.mu.Unlock()
+	n.scheduleFlush()
+}
+
+// nextFlush is the oldest immutable memtable, if all of it is committed. It needs
+// the flusher's lock.
 func (n *Namespace) nextFlush() *mem {
 	list := n.mems.Load()
-	if list == nil || len(list.tables) < 2 || n.frozen.Load() != nil {
+	if list == nil || len(list.tables) < 2 || n.frozen.Load() != nil || n.flush.held {
 		return nil
 	}
 	if m := list.tables[len(list.tables)-1]; m.last <= n.commit.Load() {
@@ -128,23 +156,39 @@ func (n *Namespace) flushFailed(err error) {
 // flushMem brings a memtable into the tree, in one transaction with the
 // checkpoint, and takes it off the list.
 func (n *Namespace) flushMem(m *mem) error {
+	n.treeWriter.Lock()
+	defer n.treeWriter.Unlock()
+	start, err := n.startCount()
+	if err != nil {
+		return n.treeError(err)
+	}
 	var point checkpoint
-	err := n.tree.Update(func(tx btree.Tx) error {
-		f := &flushTx{n: n, m: m, tx: tx, live: n.point.Load().Live, index: map[string]bool{}, kept: map[codec.ObjectID]bool{}}
+	var f *flushTx
+	err = n.tree.Update(func(tx btree.Tx) error {
+		f = newFlushTx(n, m, tx, start)
 		err := f.run()
 		point = f.point()
+		if err == nil && f.completes() {
+			f.count.digests, err = f.staging.complete(tx, &point)
+		}
 		if err == nil {
 			err = point.write(tx)
+		}
+		if err == nil {
+			err = f.count.write(tx, point, m.marked)
 		}
 		return err
 	})
 	if err != nil {
-		return diskFull(asDamage(err))
+		return diskFull(n.treeError(err))
 	}
+	f.count.committed()
+	n.memsMu.Lock() // who asks for both at once holds it
 	n.point.Store(&point)
-	n.memsMu.Lock()
 	n.mems.Store(n.mems.Load().withoutOldest())
 	n.memsMu.Unlock()
+	n.marked.broadcast()
+	n.stageFlushed(point)
 	n.db.memory.Add(-m.counted)
 	n.counters.flushes.Add(1)
 	n.counters.flushedKeys.Add(uint64(m.Keys()))
@@ -160,6 +204,9 @@ type flushTx struct {
 	index map[string]bool         // changes of the expiry index: true puts, false deletes
 	kept  map[codec.ObjectID]bool // dropped objects: whether somebody still reads them
 
+	staging *staging // of a stage that is not complete; nil otherwise
+	count   *digestCount
+
 	edits []btree.Edit
 	cells []codec.Cell // of the puts among edits
 	buf   []byte
@@ -169,6 +216,13 @@ const (
 	flushBatchEdits = 512
 	flushBatchBytes = 4 << 20
 )
+
+func newFlushTx(n *Namespace, m *mem, tx btree.Tx, start countStart) *flushTx {
+	return &flushTx{
+		n: n, m: m, tx: tx, live: start.live, index: map[string]bool{}, kept: map[codec.ObjectID]bool{},
+		staging: n.staging.Load(), count: newDigestCount(n, start),
+	}
+}
 
 func (f *flushTx) run() error {
 	if err := f.freeDropped(); err != nil {
@@ -196,13 +250,14 @@ func (f *flushTx) add(key []byte, v *memtable.Version) error {
 	if v.Kind == memtable.RangeDrop || v.Kind == memtable.IndexEntry {
 		return nil
 	}
+	has := f.staging.lsnOf(key) // a chunk has the cell as it was there
 	if prefix := dropPrefix(f.m, key); prefix != nil {
 		if d := f.m.Newest(prefix); d != nil && v.LSN < d.LSN && !f.keepsChunk(key) {
 			return nil // the range is gone from the tree already
 		}
 	}
 	var expired []codec.Version
-	for ; v != nil; v = v.Older() {
+	for ; v != nil && v.LSN > has; v = v.Older() {
 		switch v.Kind {
 		case memtable.Put:
 			if slices.Contains(expired, v.Version) {
@@ -215,6 +270,9 @@ func (f *flushTx) add(key []byte, v *memtable.Version) error {
 			return f.edit(btree.Edit{Key: key, Delete: true}, codec.Cell{})
 		}
 	}
+	if expired == nil {
+		return nil
+	}
 	return f.expireInTree(key, expired)
 }
 
@@ -225,9 +283,9 @@ func (f *flushTx) expireInTree(key []byte, expired []codec.Version) error {
 	if err != nil || !found {
 		return err
 	}
-	c, err := codec.DecodeCellHeader(key, b)
-	if err != nil || !slices.Contains(expired, c.Version) {
-		return err
+	c, ok := f.header(key, b)
+	if !ok || !slices.Contains(expired, c.Version) {
+		return nil // whether a damaged one should go is for a repair to say
 	}
 	return f.edit(btree.Edit{Key: key, Delete: true}, codec.Cell{})
 }
@@ -242,7 +300,11 @@ func (f *flushTx) put(key []byte, c codec.Cell) error {
 		at = 0
 	}
 	if f.buf == nil {
-		f.buf = make([]byte, 0, min(flushBatchBytes, f.m.Bytes()))
+		size := int64(flushBatchBytes)
+		if f.m != nil {
+			size = min(size, f.m.Bytes())
+		}
+		f.buf = make([]byte, 0, size)
 	}
 	f.buf = codec.AppendCell(f.buf, key, c)
 	return f.edit(btree.Edit{Key: key, Value: f.buf[at:len(f.buf):len(f.buf)]}, c)
@@ -268,6 +330,7 @@ func (f *flushTx) applyEdits() error {
 		}
 		if !f.edits[i].Delete {
 			f.live += int64(len(key) + len(f.cells[i].Value))
+			f.count.add(key, f.edits[i].Value)
 			if at := f.cells[i].Expiry; at != 0 {
 				f.index[string(codec.ExpiryKey(at, key))] = true
 			}
@@ -278,17 +341,24 @@ func (f *flushTx) applyEdits() error {
 	return err
 }
 
-// gone accounts for a cell that the tree loses.
+// gone accounts for a cell that the tree loses. One that is too damaged to be
+// accounted for goes all the same.
 func (f *flushTx) gone(key, head []byte, valueLen int) error {
-	old, err := codec.DecodeCellHeader(key, head)
-	if err != nil {
-		return err
-	}
-	f.live -= int64(len(key) + valueLen - codec.CellHeaderLen)
-	if old.Expiry != 0 {
+	f.count.remove(key, head, valueLen)
+	f.live -= liveLen(key, valueLen)
+	if old, ok := f.header(key, head); ok && old.Expiry != 0 {
 		f.index[string(codec.ExpiryKey(old.Expiry, key))] = false
 	}
 	return nil
+}
+
+// header reads a header of the tree's, and notes it where it can't be read.
+func (f *flushTx) header(key, head []byte) (c codec.Cell, ok bool) {
+	c, err := codec.DecodeCellHeader(key, head)
+	if err != nil {
+		f.count.damaged(key)
+	}
+	return c, err == nil
 }
 
 func (f *flushTx) applyIndex() error {
@@ -312,7 +382,7 @@ func (f *flushTx) dropRanges() error {
 	for ok := it.Seek([]byte{codec.TypeRow}); ok && it.Key()[0] <= codec.TypeChunk; ok = it.Next() {
 		for v := it.Version(); v != nil; v = v.Older() {
 			if v.Kind == memtable.RangeDrop {
-				if err := f.dropRange(it.Key()); err != nil {
+				if err := f.dropRange(it.Key(), v.LSN); err != nil {
 					return err
 				}
 				break
@@ -322,16 +392,37 @@ func (f *flushTx) dropRanges() error {
 	return nil
 }
 
-func (f *flushTx) dropRange(prefix []byte) error {
+func (f *flushTx) dropRange(prefix []byte, lsn uint64) error {
+	if f.staging != nil {
+		return f.dropStaged(prefix, lsn)
+	}
 	if prefix[0] == codec.TypeChunk {
 		var id codec.ObjectID
 		copy(id[:], prefix[1:])
 		if f.keeps(id) {
-			return f.tx.Put(codec.DropKey(id), nil)
+			return f.hideChunks(id)
 		}
 		return f.deleteChunks(id)
 	}
 	return f.deleteRow(prefix)
+}
+
+// hideChunks notes that the chunks of a dropped object stay for those who read
+// them here. For everybody else they are gone, so they no longer count.
+func (f *flushTx) hideChunks(id codec.ObjectID) error {
+	for no := uint64(0); !f.count.notes[id]; no++ {
+		key := codec.ChunkKey(id, no)
+		head, _, found, err := f.tx.Head(key)
+		if err != nil {
+			return err
+		}
+		if !found {
+			break
+		}
+		f.count.hide(key, head)
+	}
+	f.count.notes[id] = true
+	return f.tx.Put(codec.DropKey(id), nil)
 }
 
 // keeps decides once for the whole flush whether a dropped object's chunks stay
@@ -353,7 +444,7 @@ func (f *flushTx) keepsChunk(key []byte) bool {
 // freeDropped frees the chunks of objects that were being read at an earlier
 // flush and are no more.
 func (f *flushTx) freeDropped() error {
-	notes, err := f.keysUnder(codec.DropPrefix())
+	notes, err := keysUnder(f.tx, codec.DropPrefix())
 	if err != nil {
 		return err
 	}
@@ -362,6 +453,7 @@ func (f *flushTx) freeDropped() error {
 		if err != nil {
 			return err
 		}
+		f.count.notes[id] = true
 		if f.keeps(id) {
 			continue
 		}
@@ -371,25 +463,13 @@ func (f *flushTx) freeDropped() error {
 		if err := f.tx.Delete(note); err != nil {
 			return err
 		}
+		delete(f.count.notes, id)
 	}
 	return nil
 }
 
-func (f *flushTx) keysUnder(prefix []byte) (keys [][]byte, err error) {
-	c, err := f.tx.Cursor()
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	r := keyRange{prefix, codec.PrefixEnd(prefix)}
-	for ok := c.Seek(prefix); ok && r.holds(c.Key()); ok = c.Next() {
-		keys = append(keys, slices.Clone(c.Key()))
-	}
-	return keys, c.Err()
-}
-
 func (f *flushTx) deleteRow(prefix []byte) error {
-	keys, err := f.keysUnder(prefix)
+	keys, err := keysUnder(f.tx, prefix)
 	if err != nil {
 		return err
 	}
@@ -460,8 +540,8 @@ func (n *Namespace) Flush(ctx context.Context) error {
 func (n *Namespace) flushAll(ctx context.Context) error {
 	var target uint64
 	if err := n.inCommitter(ctx, func() {
+		n.rotateAtMark()
 		n.syncNow()
-		n.rotate()
 		target = n.activeFrom
 	}); err != nil {
 		return err
@@ -471,6 +551,9 @@ func (n *Namespace) flushAll(ctx context.Context) error {
 	err := n.db.relieved.wait(ctx, func() bool {
 		if frozen := n.frozen.Load(); frozen != nil {
 			failure = *frozen
+			return true
+		}
+		if failure = n.superseded(); failure != nil {
 			return true
 		}
 		if n.mems.Load().base >= target {

@@ -53,6 +53,7 @@ func (g *generator) next() {
 		{16, g.batch}, {8, g.get}, {8, g.getRow}, {8, g.scan}, {10, g.update}, {4, g.touch}, {6, g.putObject},
 		{3, g.deleteObject}, {5, g.readObject}, {3, g.openReader}, {4, g.useReader}, {3, g.begin}, {10, g.useTx},
 		{4, g.endTx}, {6, g.advance}, {1, g.flush}, {1, g.restart}, {2, g.expire}, {2, g.checkAll},
+		{6, g.copy},
 	}
 	total := 0
 	for _, k := range kinds {
@@ -720,6 +721,16 @@ func (g *generator) restart() {
 	if len(g.txs) == 0 && len(g.readers) == 0 {
 		g.add("restart", func(e *env) { e.restart() })
 	}
+}
+
+// copy goes on with a copy through a stage.
+func (g *generator) copy() {
+	if g.one(12) {
+		g.add("restart the copy", func(e *env) { e.restartCopy() })
+		return
+	}
+	steps := 1 + g.rng.IntN(4)
+	g.add(fmt.Sprintf("copy %d steps", steps), func(e *env) { e.copy(steps) })
 }
 
 // expire does what housekeeping does with what is due.

@@ -25,6 +25,7 @@ func (db *DB) keepHouse(ctx context.Context) {
 		for _, n := range db.loaded() {
 			n.keepHouse(ctx, now, round%trimEvery == 0)
 		}
+		db.scrubDue(ctx, now)
 	}
 }
 
@@ -51,6 +52,7 @@ func (n *Namespace) keepHouse(ctx context.Context, now time.Time, trim bool) {
 		}
 		if hot {
 			n.flushByTime(ctx, now)
+			n.markByTime(ctx, now)
 			n.releaseIdle(ctx, now)
 		}
 	})
@@ -66,7 +68,7 @@ func (n *Namespace) flushByTime(ctx context.Context, now time.Time) {
 	if flushed := n.point.Load().Time; now.UnixNano()-max(flushed, list.active().time-int64(interval)) < int64(interval) {
 		return
 	}
-	if err := n.inCommitter(ctx, n.rotate); err != nil {
+	if err := n.inCommitter(ctx, n.rotateAtMark); err != nil {
 		return // the database is closing
 	}
 }
@@ -98,13 +100,16 @@ func (n *Namespace) askRotate() {
 	q := &n.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.closed {
+		return
+	}
 	for _, r := range q.waiting {
 		if r.control != nil {
 			return // one is enough
 		}
 	}
 	r := newRequest()
-	r.control = n.rotate
+	r.control = n.rotateAtMark
 	q.waiting = append(q.waiting, r)
 	if !q.running {
 		q.running = true

@@ -19,10 +19,21 @@ type cells struct {
 	inTree  bool // the tree's cursor stands on a key of the range
 	started bool
 
-	key  []byte
-	cell codec.Cell
-	err  error
+	// skip, unless it is nil, names cells to pass over unread.
+	skip func(key []byte) bool
+	// budget, unless it is 0, ends the walk behind about this many bytes of the tree,
+	// skipped ones included. spent says so, and that key is the first one left out.
+	budget int
+	spent  bool
+	walked int
+
+	key     []byte
+	skipped []byte // memory for key where it was skipped
+	cell    codec.Cell
+	err     error
 }
+
+func (c *cells) spends() bool { return c.budget > 0 && c.walked > c.budget }
 
 func (v *View) iterate(r keyRange, reverse bool) *cells {
 	c := &cells{v: v, r: r, reverse: reverse}
@@ -54,7 +65,19 @@ func (c *cells) next() bool {
 		if key == nil {
 			break
 		}
-		c.key = append(c.key[:0:0], key...)
+		if c.inTree {
+			c.walked += len(c.tree.Key()) + len(c.tree.Value())
+		}
+		if c.skip != nil && c.skip(key) && !c.spends() {
+			c.skipped = append(c.skipped[:0], key...)
+			c.key = c.skipped
+			continue
+		}
+		c.key = append([]byte(nil), key...)
+		if c.spends() {
+			c.spent = true
+			break
+		}
 		var found bool
 		c.cell, found, c.err = c.v.resolve(c.key, c.treeValue)
 		if found && c.err == nil {
@@ -62,7 +85,7 @@ func (c *cells) next() bool {
 		}
 	}
 	if c.err == nil && c.tree.Err() != nil {
-		c.err = c.tree.Err()
+		c.err = c.v.n.treeError(c.tree.Err())
 	}
 	return false
 }

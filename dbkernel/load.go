@@ -29,6 +29,9 @@ func (n *Namespace) load() (err error) {
 		return asDamage(err)
 	}
 	point, err := n.loadCheckpoint(tree)
+	if err == nil {
+		err = n.loadStaging(tree)
+	}
 	if err != nil {
 		return errors.Join(err, tree.Close())
 	}
@@ -77,8 +80,30 @@ func (n *Namespace) loadCheckpoint(tree btree.Tree) (checkpoint, error) {
 	if found && point.Lineage != n.lineage {
 		return checkpoint{}, fmt.Errorf("%w: the B+tree is of lineage %s, meta.json says %s: files of two namespaces are mixed", ErrDamaged, point.Lineage, n.lineage)
 	}
+	if err := n.loadMarks(snap); err != nil {
+		return checkpoint{}, err
+	}
+	if marks := n.Marks(); len(marks) > 0 && marks[0].LSN == point.LSN {
+		n.lastMark = point.LSN
+	}
 	point.Format, point.Lineage = checkpointFormat, n.lineage
 	return point, nil
+}
+
+// loadStaging reads what a stage's tree lacks. In a namespace's own directory such a
+// tree has no business: it would be served half-made.
+func (n *Namespace) loadStaging(tree btree.Tree) error {
+	st, err := stagingOf(tree, n.lineage)
+	switch {
+	case !n.staged && err == nil && st != nil:
+		return fmt.Errorf("%w: the B+tree is a snapshot that was not complete: set the namespace's directory aside and let it be replicated again", ErrDamaged)
+	case !n.staged:
+		return nil
+	case err == nil && st != nil && !st.Finished:
+		return fmt.Errorf("%w: chunks of the snapshot are missing", ErrNotReady)
+	}
+	n.staging.Store(st)
+	return err
 }
 
 // recover replays what the log has behind the checkpoint.
@@ -90,13 +115,9 @@ func (n *Namespace) recover(point checkpoint) error {
 	n.epochs.Store(&point.Epochs)
 	n.epoch.Store(point.Epoch)
 	n.head = head{next: point.LSN + 1, epoch: point.Epoch, time: point.Time}
-	n.uploads = map[codec.ObjectID]int64{}
-	for id, size := range point.Uploads {
-		object, err := parseObjectID(id)
-		if err != nil {
-			return err
-		}
-		n.uploads[object] = size
+	var err error
+	if n.uploads, err = parseUploads(point.Uploads); err != nil {
+		return err
 	}
 	if first > point.LSN+1 {
 		return fmt.Errorf("%w: the log begins at LSN %d, but the B+tree ends at %d: restore the missing segments, or set the namespace's directory aside and let it be replicated again", ErrDamaged, first, point.LSN)
@@ -106,7 +127,7 @@ func (n *Namespace) recover(point checkpoint) error {
 		return nil
 	}
 	n.recovering = true
-	err := n.replay(point.LSN+1, last)
+	err = n.replay(point.LSN+1, last)
 	n.recovering = false
 	if err != nil {
 		return err

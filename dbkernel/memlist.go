@@ -15,6 +15,7 @@ type mem struct {
 	epoch   uint64                   // of the last record
 	time    int64                    // of the last record
 	records uint64                   // batch records
+	marked  bool                     // the last record is a mark
 	uploads map[codec.ObjectID]int64 // open uploads after the last record; set at rotation
 	counted int64                    // bytes that the node's memory count has for this table
 }

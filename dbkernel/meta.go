@@ -37,6 +37,8 @@ type meta struct {
 const (
 	metaName  = "meta.json"
 	metaMagic = "unisondb-namespace"
+	// tmpEnding ends the name of a file that isn't complete yet.
+	tmpEnding = ".tmp"
 )
 
 func readMeta(fsys vfs.FS, dir string) (m meta, err error) {
@@ -118,7 +120,7 @@ func readFile(fsys vfs.FS, name string) ([]byte, error) {
 // replaceFile makes name hold b, durably and all at once: after a crash it has
 // the old content or the new.
 func replaceFile(fsys vfs.FS, name string, b []byte) error {
-	tmp := name + ".tmp"
+	tmp := name + tmpEnding
 	if err := fsys.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -82,6 +82,7 @@ var optionSets = []optionSet{
 // trims would prove nothing.
 type exercised struct {
 	flushes, trims, restarts, releases, conflicts, failedConds, hiddenReads, expired, droppedWhileRead atomic.Int64
+	copies, copied, dropped                                                                            atomic.Int64
 }
 
 func TestMetamorphic(t *testing.T) {
@@ -97,6 +98,7 @@ func TestMetamorphic(t *testing.T) {
 		"flushes": seen.flushes.Load(), "trims": seen.trims.Load(), "restarts": seen.restarts.Load(), "idle releases": seen.releases.Load(),
 		"conflicts": seen.conflicts.Load(), "failed conditions": seen.failedConds.Load(), "reads of what is due": seen.hiddenReads.Load(),
 		"expiries": seen.expired.Load(), "objects replaced while they were read": seen.droppedWhileRead.Load(),
+		"copies through a stage": seen.copies.Load(), "records that a stage took": seen.copied.Load(), "chunks copied again": seen.dropped.Load(),
 	} {
 		t.Logf("%s: %d", name, n)
 		if n == 0 {
@@ -147,8 +149,13 @@ type env struct {
 	replica     *Namespace
 	tail        *Tail
 
+	copyOpts Options
+	copyDB   *DB
+	copier   *copier // copies through a stage; nil until the list asks for it
+
 	txs      map[int]*Tx
 	readers  map[int]*ObjectReader
+	flushed  map[*Namespace]uint64
 	versions map[string]Version // by cell and model version
 	ids      map[string]string  // model versions by cell and version
 }
@@ -156,7 +163,8 @@ type env struct {
 func newEnv(t *testing.T, o optionSet, start time.Time, seen *exercised) *env {
 	e := &env{
 		t: t, o: o, seen: seen, clock: &fakeClock{now: start},
-		txs: map[int]*Tx{}, readers: map[int]*ObjectReader{}, versions: map[string]Version{}, ids: map[string]string{},
+		flushed: map[*Namespace]uint64{},
+		txs:     map[int]*Tx{}, readers: map[int]*ObjectReader{}, versions: map[string]Version{}, ids: map[string]string{},
 	}
 	options := func() Options {
 		opts := testOptions(t, vfs.NewMem())
@@ -166,7 +174,8 @@ func newEnv(t *testing.T, o optionSet, start time.Time, seen *exercised) *env {
 		opts.Clock, opts.Defaults.Storage = e.clock.Now, o.storage
 		return opts
 	}
-	e.opts = options()
+	e.opts, e.copyOpts = options(), options()
+	e.copyOpts.Defaults.Replica = true
 	e.open()
 	e.ns = createNS(t, e.db, "test")
 	if o.follow {
@@ -211,6 +220,12 @@ func (e *env) close() {
 			e.t.Errorf("closing the replica: %v", err)
 		}
 	}
+	if e.copyDB != nil {
+		e.copier.end()
+		if err := e.copyDB.Close(); err != nil {
+			e.t.Errorf("closing the copy: %v", err)
+		}
+	}
 	if err := e.db.Close(); err != nil {
 		e.t.Errorf("closing: %v", err)
 	}
@@ -234,6 +249,7 @@ func (e *env) run(steps []step, seed uint64) {
 	for i, s := range steps {
 		e.step = fmt.Sprintf("seed %d, %s, step %d, %s", seed, e.o.name, i, s.name)
 		s.run(e)
+		e.checkDigests()
 		if due(e.o.flushEvery) {
 			e.flush()
 		}
@@ -253,6 +269,33 @@ func (e *env) run(steps []step, seed uint64) {
 	checkSound(e.t, e.ns)
 	if e.replica != nil {
 		checkSound(e.t, e.replica)
+		e.compareAtMark()
+	}
+}
+
+// checkDigests holds the digests against the cells wherever a flush has been.
+func (e *env) checkDigests() {
+	e.t.Helper()
+	for _, n := range []*Namespace{e.ns, e.replica} {
+		if n == nil || n.counters.flushes.Load() == e.flushed[n] {
+			continue
+		}
+		e.flushed[n] = n.counters.flushes.Load()
+		e.check(cellsAgree(n))
+	}
+}
+
+// compareAtMark compares owner and replica where both can be compared.
+func (e *env) compareAtMark() {
+	e.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	pos, err := e.ns.WriteMark(ctx)
+	e.check(err)
+	e.catchUp()
+	e.check(errors.Join(e.ns.WaitMark(ctx, pos.LSN), e.replica.WaitMark(ctx, pos.LSN)))
+	if ranges := differing(e.t, e.ns, e.replica, pos.LSN); ranges != nil {
+		e.fatalf("at the mark with LSN %d %d ranges differ", pos.LSN, len(ranges))
 	}
 }
 
@@ -269,6 +312,10 @@ func (e *env) restart() {
 		e.tail.Close()
 		e.tail = nil
 	}
+	if e.copier != nil {
+		e.copier.end()
+		e.copier.stage = nil // the stream breaks, and what the log lost meanwhile is copied again
+	}
 	e.seen.flushes.Add(int64(e.ns.Counters().Flushes))
 	e.seen.expired.Add(int64(e.ns.Counters().Expired))
 	e.check(e.db.Close())
@@ -276,6 +323,9 @@ func (e *env) restart() {
 	var err error
 	e.ns, err = e.db.Namespace("test")
 	e.check(err)
+	if e.copier != nil {
+		e.copier.from = e.ns
+	}
 	if e.replicaDB != nil {
 		e.check(e.replicaDB.Close())
 		e.openReplica()
@@ -324,6 +374,51 @@ func (e *env) catchUp() {
 		e.check(e.replica.Append(ctx, run.Records, run.Commit))
 		e.tail.Ack(run.Last)
 	}
+}
+
+// copy goes on for some steps with a copy through a stage. A copy that is there is
+// installed, compared, and makes way for the next.
+func (e *env) copy(steps int) {
+	e.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if e.copier == nil {
+		e.openCopy()
+		e.copier = &copier{rng: rand.New(rand.NewPCG(9, 9)), from: e.ns, to: e.copyDB, name: "test"}
+	}
+	for range steps {
+		ready, err := e.copier.step(ctx)
+		e.check(err)
+		if !ready {
+			continue
+		}
+		e.seen.copies.Add(1)
+		e.seen.copied.Add(int64(e.copier.records))
+		n, err := e.copier.install(ctx)
+		e.check(err)
+		e.check(sameState(ctx, n, e.ns))
+		e.check(e.copyDB.SetAside(ctx, "test", "it was compared"))
+	}
+	e.seen.dropped.Add(int64(e.copier.dropped))
+	e.copier.dropped = 0
+}
+
+func (e *env) openCopy() {
+	e.t.Helper()
+	var err error
+	e.copyDB, err = Open(e.copyOpts)
+	e.check(err)
+}
+
+// restartCopy closes and opens the database that is copied into.
+func (e *env) restartCopy() {
+	e.t.Helper()
+	if e.copier == nil {
+		return
+	}
+	e.check(e.copyDB.Close())
+	e.openCopy()
+	e.copier.to, e.copier.stage = e.copyDB, nil
 }
 
 // reading is the namespace that answers reads.

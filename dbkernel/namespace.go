@@ -32,9 +32,11 @@ type Namespace struct {
 	dir    string
 	logger hclog.Logger
 	opts   atomic.Pointer[NamespaceOptions]
+	staged bool // of a Stage: it takes records, and nothing of it may be read
 
 	life life
-	wg   sync.WaitGroup // the committer, flushes, interval syncs
+	over atomic.Pointer[error] // ErrClosed or ErrSuperseded once nobody may enter; set under life.mu
+	wg   sync.WaitGroup        // the committer, flushes, interval syncs
 
 	// Set when the namespace is loaded, and kept while it is idle.
 	lineage Lineage
@@ -82,13 +84,28 @@ type Namespace struct {
 	mark        atomic.Int32 // how far the mark is that a full memtable asks for
 	syncPending atomic.Bool  // with sync_interval: a sync is on its way
 
+	staging atomic.Pointer[staging] // of a stage, until its tree has all that it needs
+	// treeWriter is held by what writes to the tree, and by those who must not see
+	// it change between two snapshots. It comes before memsMu.
+	treeWriter sync.Mutex
+	passes     []*pass                // walks under way; guarded by treeWriter
+	repairs    map[int]*pass          // of these, those of repairs, by range
+	liveDrift  int64                  // by how much the checkpoint's live bytes are too low; guarded by treeWriter
+	marks      atomic.Pointer[[]Mark] // those that the tree has digests of, newest first
+	marked     signal                 // a flush has ended
+	lastMark   uint64                 // LSN of the last mark; whoever applies
+	unmarked   atomic.Int64           // time of the first batch behind it, 0 for none
+	integrity  integrity
+	scrubSlot  chan struct{} // has room for the one scrub
+	scrubTried atomic.Int64  // when housekeeping began the last, 0: not yet
+
 	nextDue   atomic.Int64 // earliest expiry that is known, 0 for none
 	counters  counters
 	lastWrite atomic.Int64 // by the database's clock
 }
 
 func newNamespace(db *DB, name string, o NamespaceOptions) *Namespace {
-	n := &Namespace{db: db, name: name, dir: db.dir(name), logger: db.opts.Logger.With("namespace", name)}
+	n := &Namespace{db: db, name: name, dir: db.dir(name), logger: db.opts.Logger.With("namespace", name), scrubSlot: make(chan struct{}, 1)}
 	n.opts.Store(&o)
 	n.life.idle.L = &n.life.mu
 	return n
@@ -109,8 +126,7 @@ type life struct {
 	touched   bool // used since housekeeping looked last
 	quiet     time.Time
 	loaded    bool
-	hot       bool // tree and memtables are there
-	closed    bool
+	hot       bool  // tree and memtables are there
 	err       error // why it can't be loaded; sticky
 }
 
@@ -134,7 +150,7 @@ func (n *Namespace) acquireLog() error {
 	l := &n.life
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.loaded || l.err != nil || l.closed {
+	if !l.loaded || l.err != nil || n.closing() {
 		if err := n.openLocked(); err != nil {
 			return err
 		}
@@ -149,7 +165,7 @@ func (n *Namespace) acquireHot() bool {
 	l := &n.life
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.hot || l.closed {
+	if !l.hot || n.closing() {
 		return false
 	}
 	l.users++
@@ -170,8 +186,8 @@ func (l *life) leave(count *int) {
 func (n *Namespace) openLocked() error {
 	l := &n.life
 	switch {
-	case l.closed:
-		return fmt.Errorf("namespace %q: %w", n.name, ErrClosed)
+	case n.closing():
+		return fmt.Errorf("namespace %q: %w", n.name, n.ended())
 	case l.hot:
 		return nil
 	case l.err != nil:
@@ -219,15 +235,24 @@ func (n *Namespace) reopen() error {
 }
 
 func (n *Namespace) openTree() (btree.Tree, error) {
-	o := n.opts.Load().Storage
+	name := n.name
+	if n.staged {
+		name = incomingDir + "/" + name
+	}
+	return n.db.openTreeIn(n.dir, name, n.opts.Load().Storage)
+}
+
+// openTreeIn opens the B+tree of a directory. The name is what the crash note and
+// messages call it.
+func (db *DB) openTreeIn(dir, name string, o StorageOptions) (btree.Tree, error) {
 	tree, err := btree.Open(btree.Options{
-		Engine: o.Engine, Dir: filepath.Join(n.dir, treeDir), MapSize: o.MapSize,
-		FS: n.db.opts.FS, Logger: n.logger.Named("btree"), Name: n.name, Noted: n.db.unguard != nil,
+		Engine: o.Engine, Dir: filepath.Join(dir, treeDir), MapSize: o.MapSize,
+		FS: db.opts.FS, Logger: db.opts.Logger.Named("btree").With("namespace", name), Name: name, Noted: db.unguard != nil,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := n.db.opts.FS.SyncDir(n.dir); err != nil {
+	if err := db.opts.FS.SyncDir(dir); err != nil {
 		return nil, errors.Join(err, tree.Close())
 	}
 	return tree, nil
@@ -283,23 +308,31 @@ func (n *Namespace) dropMems() {
 
 // close flushes and closes the namespace. Calls under way end first; waiting
 // ones are woken.
-func (n *Namespace) close() error {
+func (n *Namespace) close() error { return n.end(ErrClosed) }
+
+// end closes the namespace for good, and gives the cause to all that come later
+// or wait. One that is superseded isn't flushed: what follows it reads the log.
+func (n *Namespace) end(cause error) error {
 	l := &n.life
 	l.mu.Lock()
-	l.closed = true
+	n.over.CompareAndSwap(nil, &cause)
 	n.advanced.broadcast()
+	n.marked.broadcast()
+	n.db.relieved.broadcast()
 	for l.users > 0 || l.followers > 0 {
 		l.idle.Wait()
 	}
 	loaded, hot := l.loaded, l.hot
+	l.loaded, l.hot = false, false
 	l.mu.Unlock()
 	if !loaded {
 		return nil
 	}
 	var errs []error
-	if hot && n.frozen.Load() == nil {
+	if hot && n.frozen.Load() == nil && errors.Is(cause, ErrClosed) {
 		errs = append(errs, n.flushAll(context.Background()))
 	}
+	n.queue.close()
 	n.flush.stop()
 	n.wg.Wait()
 	errs = append(errs, n.log.Close())
@@ -311,10 +344,22 @@ func (n *Namespace) close() error {
 }
 
 // closing reports whether the namespace is being closed.
-func (n *Namespace) closing() bool {
-	n.life.mu.Lock()
-	defer n.life.mu.Unlock()
-	return n.life.closed
+func (n *Namespace) closing() bool { return n.ended() != nil }
+
+// ended is why nobody may enter any more, nil while they may.
+func (n *Namespace) ended() error {
+	if cause := n.over.Load(); cause != nil {
+		return *cause
+	}
+	return nil
+}
+
+// superseded is ErrSuperseded once another handle has the namespace.
+func (n *Namespace) superseded() error {
+	if err := n.ended(); errors.Is(err, ErrSuperseded) {
+		return fmt.Errorf("namespace %q: %w", n.name, err)
+	}
+	return nil
 }
 
 // freeze stops all writing for good, after an I/O error that leaves open what
@@ -326,6 +371,7 @@ func (n *Namespace) freeze(cause error) error {
 		n.db.event(n, EventFrozen, cause)
 	}
 	n.advanced.broadcast()
+	n.marked.broadcast()
 	n.db.relieved.broadcast()
 	return *n.frozen.Load()
 }
@@ -346,7 +392,10 @@ func (n *Namespace) CommitLSN() uint64 { return n.commit.Load() }
 func (n *Namespace) Status() Status {
 	s := Status{Name: n.name, Replica: n.opts.Load().Replica, State: StateServing}
 	if err := n.acquireLog(); err != nil {
-		s.State, s.Code, s.Reason = StateQuarantined, codeOf(err), err.Error()
+		s.State, s.Code, s.Reason, s.Unreadable = StateQuarantined, codeOf(err), err.Error(), true
+		if m, err := readMeta(n.db.opts.FS, n.dir); err == nil {
+			s.Lineage = m.Lineage // what to follow in its place
+		}
 		return s
 	}
 	defer n.releaseLog()
@@ -356,7 +405,7 @@ func (n *Namespace) Status() Status {
 	s.FirstLSN = n.log.FirstLSN()
 	if err := n.frozen.Load(); err != nil {
 		s.State, s.Code, s.Reason = StateFrozen, codeOf(*err), (*err).Error()
-		if errors.Is(*err, ErrLogBehind) {
+		if errors.Is(*err, ErrLogBehind) || errors.Is(*err, ErrDamaged) {
 			s.State = StateQuarantined
 		}
 	}
@@ -378,6 +427,8 @@ func codeOf(err error) string {
 		return "NAMESPACE_FROZEN"
 	case errors.Is(err, ErrClosed):
 		return "SHUTTING_DOWN"
+	case errors.Is(err, ErrSuperseded):
+		return "NAMESPACE_SUPERSEDED"
 	default:
 		return "NAMESPACE_UNAVAILABLE"
 	}

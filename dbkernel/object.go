@@ -68,7 +68,13 @@ func (u *upload) readFrom(ctx context.Context, r io.Reader) error {
 // moving would otherwise fall out of the log, in bytes a second.
 const slowUpload = 8 << 20
 
+// flushChunk writes the last chunk to the log. The namespace is used for as long as
+// that takes, and not while a slow client sends: that would hold up a switch.
 func (u *upload) flushChunk(ctx context.Context) error {
+	if err := u.n.acquire(); err != nil {
+		return err
+	}
+	defer u.n.release()
 	var b codec.Builder
 	b.Grow(len(u.last) + 64)
 	b.Chunk(u.id, u.chunks, u.last)
@@ -107,6 +113,10 @@ func (u *upload) drop() error {
 	if u.chunks == 0 {
 		return nil
 	}
+	if err := u.n.acquire(); err != nil {
+		return err
+	}
+	defer u.n.release()
 	var b codec.Builder
 	b.Drop(u.id)
 	u.chunks = 0
@@ -123,10 +133,6 @@ func (n *Namespace) PutObject(ctx context.Context, key []byte, r io.Reader, ttl 
 	if n.opts.Load().Replica {
 		return Object{}, Position{}, fmt.Errorf("namespace %q: %w: write to its owner", n.name, ErrReadOnly)
 	}
-	if err := n.acquire(); err != nil {
-		return Object{}, Position{}, err
-	}
-	defer n.release()
 	if c != (Cond{}) {
 		if _, err := n.Update(ctx, func(t *Tx) error { return t.CheckObject(key, c) }); err != nil {
 			return Object{}, Position{}, err
@@ -176,10 +182,6 @@ func (t *Tx) AppendObject(ctx context.Context, key []byte, r io.Reader) error {
 	if t.ended {
 		return ErrTxNotFound
 	}
-	if err := t.n.acquire(); err != nil {
-		return err
-	}
-	defer t.n.release()
 	defer t.touch()
 	u := t.objects[string(key)]
 	if u == nil {
@@ -305,7 +307,8 @@ func (s *objectReads) add(id codec.ObjectID, by int) {
 
 // ObjectReader reads a large object as it was when it was opened, whatever
 // happens to it meanwhile. It implements io.ReadSeeker, io.ReaderAt and
-// io.Closer. ReadAt may be called concurrently.
+// io.Closer. ReadAt may be called concurrently. It keeps the namespace from closing
+// only while it reads: a slow client's download holds up nothing.
 type ObjectReader struct {
 	n        *Namespace
 	object   Object
@@ -324,11 +327,8 @@ func (n *Namespace) OpenObject(key []byte) (*ObjectReader, error) {
 	if err := n.acquire(); err != nil {
 		return nil, err
 	}
-	r, err := n.openObject(key)
-	if err != nil {
-		n.release()
-	}
-	return r, err
+	defer n.release()
+	return n.openObject(key)
 }
 
 // openObject announces the reader before it relies on the object: a flush that
@@ -434,13 +434,14 @@ func (r *ObjectReader) chunk(no uint64) ([]byte, error) {
 		return nil, err
 	}
 	defer v.Close()
-	data, found, err := v.chunk(codec.ChunkKey(r.manifest.Object, no))
+	key := codec.ChunkKey(r.manifest.Object, no)
+	data, found, err := v.chunk(key)
 	if err != nil {
 		return nil, err
 	}
 	want := min(int64(r.manifest.ChunkLen), r.object.Size-int64(no)*int64(r.manifest.ChunkLen))
 	if !found || int64(len(data)) != want {
-		return nil, r.n.damagedCell(fmt.Errorf("chunk %d of object %q is missing or has the wrong length", no, r.object.Key))
+		return nil, r.n.damagedCell(key, fmt.Errorf("chunk %d of object %q is missing or has the wrong length", no, r.object.Key))
 	}
 	return data, nil
 }
@@ -454,11 +455,11 @@ func (v *View) chunk(key []byte) ([]byte, bool, error) {
 	}
 	b, found, err := v.snap.Get(key)
 	if err != nil || !found {
-		return nil, false, asDamage(err)
+		return nil, false, v.n.treeError(err)
 	}
 	c, err := codec.DecodeCell(key, b)
 	if err != nil {
-		return nil, false, v.n.damagedCell(err)
+		return nil, false, v.n.damagedCell(key, err)
 	}
 	return c.Value, true, nil
 }
@@ -472,6 +473,5 @@ func (r *ObjectReader) Close() error {
 	}
 	r.closed, r.held = true, nil
 	r.n.reads.add(r.manifest.Object, -1)
-	r.n.release()
 	return nil
 }

@@ -29,6 +29,12 @@ type Options struct {
 	// another DB of the process has that, or FS isn't the operating system's,
 	// this one goes unguarded.
 	GuardCrashes bool
+	// ScrubEvery is how long after the end of a scrub a namespace is scrubbed
+	// again. 0 means 24 h; below 0 there are no scrubs in the background.
+	ScrubEvery time.Duration
+	// ScrubBytesPerSecond bounds what background scrubs of all namespaces read
+	// together. 0 means 8 MiB/s.
+	ScrubBytesPerSecond int64
 	// OnEvent is told of what an operator should know. It must not block and
 	// must not call back. May be nil.
 	OnEvent func(Event)
@@ -134,6 +140,8 @@ func (o Options) validated() (Options, error) {
 	}
 	o.MemoryLimit = orDefault(o.MemoryLimit, 1<<30)
 	o.IdleAfter = orDefault(o.IdleAfter, 60*time.Second)
+	o.ScrubEvery = orDefault(o.ScrubEvery, 24*time.Hour)
+	o.ScrubBytesPerSecond = orDefault(o.ScrubBytesPerSecond, 8<<20)
 	o.Defaults.Storage = o.Defaults.Storage.withDefaults(DefaultStorage())
 	return o, o.Defaults.Storage.validate()
 }
@@ -175,4 +183,7 @@ const (
 	EventQuarantined EventKind = "quarantined"
 	EventPinBroken   EventKind = "pin_broken"
 	EventFlushFailed EventKind = "flush_failed"
+	EventDamaged     EventKind = "damaged"  // a stored value, a record of the log or the B+tree's structure
+	EventDiverged    EventKind = "diverged" // the source has other cells
+	EventRepaired    EventKind = "repaired" // a range of cells is what it should be again
 )

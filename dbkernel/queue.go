@@ -36,16 +36,24 @@ type request struct {
 // errStale sends a request back: what it relies on has changed.
 var errStale = errors.New("changed meanwhile")
 
-// requests are used again: a busy owner would make hundreds of thousands a second.
-var requests = sync.Pool{New: func() any { return newRequest() }}
+// requestPool has requests used again: a busy owner would make hundreds of
+// thousands a second. One for each DB, so that a test in virtual time has its own.
+type requestPool struct{ pool sync.Pool }
+
+func (p *requestPool) get() *request {
+	if r, ok := p.pool.Get().(*request); ok {
+		return r
+	}
+	return newRequest()
+}
+
+// put gives back a request whose answer was read. Nobody else may hold it.
+func (p *requestPool) put(r *request) {
+	*r = request{done: r.done}
+	p.pool.Put(r)
+}
 
 func newRequest() *request { return &request{done: make(chan struct{}, 1)} }
-
-// recycle gives back a request whose answer was read. Nobody else may hold it.
-func (r *request) recycle() {
-	*r = request{done: r.done}
-	requests.Put(r)
-}
 
 // finish answers the request. It may be used again from then on.
 func (r *request) finish(err error) {
@@ -59,6 +67,14 @@ type queue struct {
 	mu      sync.Mutex
 	waiting []*request
 	running bool
+	closed  bool // takes nothing any more
+}
+
+// close keeps away those who ask for something without using the namespace.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
 }
 
 func (q *queue) busy() bool {

@@ -101,6 +101,9 @@ func (n *Namespace) admitReplica(p *pending, r *request) error {
 		if err := at.follow(rec); err != nil {
 			return err
 		}
+		if err := n.staging.Load().follows(rec); err != nil {
+			return err
+		}
 		fresh = append(fresh, rec)
 	}
 	for _, rec := range fresh {

@@ -49,6 +49,9 @@ func sound(n *Namespace) error {
 	if err := tree.check(n); err != nil {
 		return err
 	}
+	if err := digestsAgree(n); err != nil {
+		return err
+	}
 	if s.FirstLSN == 1 && s.CheckpointLSN == s.LSN {
 		return tree.equals(replayed(records))
 	}

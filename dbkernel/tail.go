@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/unisondb/unisondb/dbkernel/internal/codec"
 	"github.com/unisondb/unisondb/dbkernel/internal/wal"
 )
 
@@ -15,7 +16,7 @@ var errTrimmed = wal.ErrTrimmed
 // Tail reads committed records in order, from memory while it is close behind
 // and from the disk otherwise. What it hasn't acknowledged is kept in the log,
 // within the retention's caps. Not for concurrent use, but Ack and Close may be
-// called from elsewhere.
+// called from elsewhere. A tail that nobody is in keeps no namespace from closing.
 type Tail struct {
 	n    *Namespace
 	name string
@@ -44,9 +45,13 @@ type pin struct {
 // Tail opens a reader from LSN from on. ErrTrimmed where the log no longer
 // holds that; ErrGap where it is beyond the log's end. The name appears in logs.
 func (n *Namespace) Tail(name string, from uint64) (*Tail, error) {
+	if n.staged {
+		return nil, n.notReady()
+	}
 	if err := n.acquireLog(); err != nil {
 		return nil, err
 	}
+	defer n.releaseLog()
 	t := &Tail{n: n, name: name, next: from}
 	// The pin comes first, so that nothing is trimmed between the check and it.
 	n.pins.mu.Lock()
@@ -70,14 +75,22 @@ func (n *Namespace) Tail(name string, from uint64) (*Tail, error) {
 
 // Next waits until there is something committed to read, and returns about
 // maxBytes of it, but at least one record. ErrTrimmed where the pin was broken
-// and the log has moved on; ErrClosed when the namespace closes.
+// and the log has moved on; ErrClosed when the namespace closes, ErrSuperseded
+// when it is replaced or cut off.
 func (t *Tail) Next(ctx context.Context, maxBytes int) (Run, error) {
 	n := t.n
+	if err := n.acquireLog(); err != nil {
+		return Run{}, err
+	}
+	defer n.releaseLog()
 	err := n.advanced.wait(ctx, func() bool { return n.commit.Load() >= t.next || t.isClosed() || n.closing() })
 	if err != nil {
 		return Run{}, err
 	}
-	if t.isClosed() || n.closing() {
+	if err := n.ended(); err != nil {
+		return Run{}, err
+	}
+	if t.isClosed() {
 		return Run{}, ErrClosed
 	}
 	commit := n.commit.Load()
@@ -129,6 +142,9 @@ func (t *Tail) logError(err error) error {
 	if errors.Is(err, errTrimmed) {
 		return fmt.Errorf("%w: %w", ErrTrimmed, err)
 	}
+	if errors.Is(err, codec.ErrCorrupt) {
+		t.n.noteLogDamage(t.next, err)
+	}
 	return asDamage(err)
 }
 
@@ -170,7 +186,6 @@ func (t *Tail) Close() {
 		t.n.logger.Warn("closing a log segment failed", "error", err)
 	}
 	t.reading.Unlock()
-	t.n.releaseLog()
 }
 
 func (t *Tail) isClosed() bool {
@@ -188,6 +203,9 @@ func (n *Namespace) trim() {
 		Keep:   min(n.point.Load().LSN+1, n.pinned(o, now)),
 		Before: now.Add(-o.MaxAge).UnixNano(), MaxBytes: o.MaxBytes, MinSegments: o.MinSegments,
 	})
+	if errors.Is(err, wal.ErrClosed) {
+		return // housekeeping came late
+	}
 	if err != nil {
 		n.logger.Error("trimming the log failed", "error", err)
 	} else if removed > 0 {

@@ -139,6 +139,17 @@ func (t *Tx) validate(v *View) error {
 	return nil
 }
 
+// Position is where all that the transaction has read so far holds; LSN 0 before it
+// has read anything but its own writes.
+func (t *Tx) Position() Position {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.view != nil {
+		return t.view.Position()
+	}
+	return t.n.positionAt(t.checked)
+}
+
 // versionUnder is the version of a cell, or of the row with that prefix.
 func (v *View) versionUnder(key []byte, row bool) (Version, error) {
 	if !row {

@@ -107,6 +107,9 @@ type Status struct {
 	State         State
 	Code          string // stable, empty while serving
 	Reason        string
+	// Unreadable says that the namespace can't be opened: nothing of it can be read,
+	// and of the above only Lineage may be known.
+	Unreadable bool
 }
 
 // LogOffset is a place in the log's files.

@@ -2,7 +2,6 @@ package dbkernel
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/unisondb/unisondb/dbkernel/internal/btree"
@@ -23,6 +22,9 @@ type View struct {
 
 // View opens a view of the newest state that may be read here.
 func (n *Namespace) View() (*View, error) {
+	if n.staged {
+		return nil, n.notReady()
+	}
 	if err := n.acquire(); err != nil {
 		return nil, err
 	}
@@ -113,21 +115,13 @@ func (v *View) resolveAll(key []byte, inTree func() ([]byte, bool, error)) (code
 	}
 	b, found, err := inTree()
 	if err != nil || !found {
-		return codec.Cell{}, false, asDamage(err)
+		return codec.Cell{}, false, v.n.treeError(err)
 	}
 	c, err := codec.DecodeCell(key, b)
 	if err != nil {
-		return codec.Cell{}, false, v.n.damagedCell(err)
+		return codec.Cell{}, false, v.n.damagedCell(key, err)
 	}
 	return c, !slices.Contains(expired, c.Version), nil
-}
-
-// damagedCell reports a cell that isn't what was written. Only the reader of
-// that cell fails; the namespace goes on.
-func (n *Namespace) damagedCell(err error) error {
-	n.logger.Error("a stored value is damaged", "error", err)
-	n.db.event(n, EventQuarantined, err)
-	return fmt.Errorf("%w: %w: restore the namespace from a backup or a replica", ErrDamaged, err)
 }
 
 // Get reads a key. ErrNotFound. The value's bytes are the caller's to read
@@ -211,6 +205,9 @@ func objectOf(key []byte, c codec.Cell) (Object, codec.Manifest, error) {
 func (n *Namespace) Get(key []byte) (Value, Position, error) {
 	if err := checkKey(key); err != nil {
 		return Value{}, Position{}, err
+	}
+	if n.staged {
+		return Value{}, Position{}, n.notReady()
 	}
 	if err := n.acquire(); err != nil {
 		return Value{}, Position{}, err

@@ -12,8 +12,12 @@ func (n *Namespace) positionAt(lsn uint64) Position {
 }
 
 // WaitFor waits until a new view includes the position. ErrNotCaughtUp when ctx
-// ends first; ErrPositionLost at once where the position isn't in this history.
+// ends first; ErrPositionLost at once where the position isn't in this history;
+// ErrSuperseded where the history was replaced meanwhile: ask the new handle.
 func (n *Namespace) WaitFor(ctx context.Context, p Position) error {
+	if n.staged {
+		return n.notReady()
+	}
 	if err := n.acquireLog(); err != nil {
 		return err
 	}
@@ -28,10 +32,8 @@ func (n *Namespace) WaitFor(ctx context.Context, p Position) error {
 		return lost
 	case err != nil:
 		return fmt.Errorf("%w: this node is at LSN %d, the request asks for at least %d: wait longer, or read from the owner", ErrNotCaughtUp, n.readLSN(), p.LSN)
-	case n.closing():
-		return ErrClosed
 	}
-	return nil
+	return n.ended()
 }
 
 // lost answers why a position can never be reached in this history, nil while it may.
@@ -55,6 +57,15 @@ func (n *Namespace) lost(p Position) error {
 		}
 	}
 	return fmt.Errorf("%w: LSN %d of epoch %d was cut off when the owner changed: read without the position", ErrPositionLost, p.LSN, p.Epoch)
+}
+
+// Position is where a new view would stand. It opens no tree.
+func (n *Namespace) Position() (Position, error) {
+	if err := n.acquireLog(); err != nil {
+		return Position{}, err
+	}
+	defer n.releaseLog()
+	return n.positionAt(n.readLSN()), nil
 }
 
 // Offset is the end of the log.

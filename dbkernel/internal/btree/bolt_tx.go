@@ -25,6 +25,21 @@ func boltGet(b *bolt.Bucket, key []byte) (val []byte, found bool, err error) {
 	return val, found, err
 }
 
+// boltHead copies the beginning of a value out of the map.
+func boltHead(b *bolt.Bucket, key []byte) (start []byte, valueLen int, found bool, err error) {
+	if err := checkKey(key); err != nil {
+		return nil, 0, false, err
+	}
+	err = guard(func() error {
+		k, v := b.Cursor().Seek(key)
+		if k != nil && bytes.Equal(k, key) {
+			start, valueLen, found = append([]byte{}, head(v)...), len(v), true
+		}
+		return nil
+	})
+	return start, valueLen, found, err
+}
+
 // boltSnapshot is a Snapshot.
 type boltSnapshot struct {
 	tree *boltTree
@@ -42,6 +57,15 @@ func (s *boltSnapshot) Get(key []byte) ([]byte, bool, error) {
 		return nil, false, ErrEnded
 	}
 	return boltGet(s.bucket, key)
+}
+
+func (s *boltSnapshot) Head(key []byte) ([]byte, int, bool, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.tx == nil {
+		return nil, 0, false, ErrEnded
+	}
+	return boltHead(s.bucket, key)
 }
 
 func (s *boltSnapshot) Cursor() (Cursor, error) {
@@ -162,6 +186,17 @@ func (x *boltTx) Get(key []byte) (val []byte, found bool, err error) {
 	return val, found, err
 }
 
+func (x *boltTx) Head(key []byte) (head []byte, valueLen int, found bool, err error) {
+	if err := x.check(key); err != nil {
+		return nil, 0, false, err
+	}
+	err = x.run(func() error {
+		head, valueLen, found, err = boltHead(x.bucket, key)
+		return err
+	})
+	return head, valueLen, found, err
+}
+
 func (x *boltTx) Cursor() (Cursor, error) {
 	if x.tx == nil {
 		return nil, ErrEnded
@@ -203,6 +238,12 @@ func (x *boltTx) Apply(edits []Edit, old func(i int, head []byte, valueLen int) 
 		}
 	}
 	return nil
+}
+
+// Purge removes by key: bbolt knows no other way, so that what no search finds
+// can't be removed.
+func (x *boltTx) Purge(low []byte, look func(key, value []byte) PurgeStep) error {
+	return purgeByKey(x, low, look)
 }
 
 // boltOld is what an edit met.

@@ -30,6 +30,8 @@ var (
 	// ErrFailed: an earlier commit failed in a way that leaves open what reached
 	// the disk. The tree takes no more updates until it is opened again.
 	ErrFailed = errors.New("btree: an earlier commit failed")
+	// ErrPurge: this engine can't remove a pair that lies where no search finds it.
+	ErrPurge = errors.New("btree: a pair out of order can't be removed")
 	// ErrNoEngine: this build lacks the engine.
 	ErrNoEngine = errors.New("engine is not in this build")
 )
@@ -69,6 +71,9 @@ type Reader interface {
 	// Get returns the value of key. The bytes belong to the tree: they are
 	// valid until the snapshot is released or the transaction writes.
 	Get(key []byte) (value []byte, found bool, err error)
+	// Head returns the first HeadLen bytes of the value of key (fewer if it is
+	// shorter; never nil where found) and its full length, and reads no more of it.
+	Head(key []byte) (head []byte, valueLen int, found bool, err error)
 	// Cursor opens a cursor; it is closed before its reader ends.
 	Cursor() (Cursor, error)
 }
@@ -97,7 +102,24 @@ type Tx interface {
 	// The head is valid during the call. old may be nil; an error of it ends
 	// Apply. After any error the transaction must not be committed.
 	Apply(edits []Edit, old func(i int, head []byte, valueLen int) error) error
+	// Purge walks the pairs as they lie in the tree, from the first that a search
+	// for low finds, until look answers PurgeEnd, and removes those that it answers
+	// PurgeDrop for. It goes by their places and not by their keys: in a damaged page
+	// a key may lie where no search finds it, or shadow another. It is slow. look
+	// must not use the transaction, and what it is given is valid during the call.
+	// ErrPurge where the engine can't remove what lies out of order.
+	Purge(low []byte, look func(key, value []byte) PurgeStep) error
 }
+
+// PurgeStep is what Tx.Purge does with a pair.
+type PurgeStep int
+
+// What Purge does with a pair.
+const (
+	PurgeKeep PurgeStep = iota // goes on to the next one
+	PurgeDrop                  // removes it and goes on
+	PurgeEnd                   // keeps it and ends
+)
 
 // HeadLen is how many bytes of an old value Apply reports: enough for a cell's
 // header.

@@ -722,3 +722,90 @@ func TestSnapshotIsOfTheLastCommit(t *testing.T) {
 		}
 	})
 }
+
+func TestHead(t *testing.T) {
+	forEngines(t, func(t *testing.T, e engine) {
+		tree := e.open(t)
+		values := [][]byte{{}, []byte("short"), bytes.Repeat([]byte("v"), HeadLen), bytes.Repeat([]byte("w"), 1<<20)}
+		check := func(r Reader) error {
+			for i, value := range values {
+				head, n, found, err := r.Head([]byte{'k', byte(i)})
+				if err != nil || !found || head == nil || n != len(value) || !bytes.Equal(head, value[:min(n, HeadLen)]) {
+					t.Errorf("value of %d bytes: head %q, length %d, found %t, %v", len(value), head, n, found, err)
+				}
+			}
+			if head, n, found, err := r.Head([]byte("absent")); head != nil || n != 0 || found || err != nil {
+				t.Errorf("absent: %q, %d, %t, %v", head, n, found, err)
+			}
+			if _, _, _, err := r.Head(nil); !errors.Is(err, ErrKeySize) {
+				t.Errorf("no key: %v", err)
+			}
+			return nil
+		}
+		update(t, tree, func(tx Tx) error {
+			for i, value := range values {
+				if err := tx.Put([]byte{'k', byte(i)}, value); err != nil {
+					return err
+				}
+			}
+			return check(tx)
+		})
+		s := snapshot(t, tree)
+		if err := check(s); err != nil {
+			t.Error(err)
+		}
+		s.Release()
+		if _, _, _, err := s.Head([]byte("k")); !errors.Is(err, ErrEnded) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+func TestPurge(t *testing.T) {
+	forEngines(t, func(t *testing.T, e engine) {
+		tree := e.open(t)
+		m := model{}
+		update(t, tree, func(tx Tx) error {
+			for i := range 2000 {
+				k := fmt.Sprintf("key-%04d", i)
+				m[k] = strings.Repeat("v", i)
+				if err := tx.Put([]byte(k), []byte(m[k])); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		update(t, tree, func(tx Tx) error {
+			next := 300
+			return tx.Purge([]byte("key-0300"), func(key, value []byte) PurgeStep {
+				want := fmt.Sprintf("key-%04d", next)
+				if string(key) != want || string(value) != m[want] {
+					t.Errorf("met %q with %d bytes, expected %q", key, len(value), want)
+				}
+				switch next++; {
+				case next > 1700:
+					return PurgeEnd
+				case next%3 == 0 || next > 800 && next < 1200:
+					delete(m, want)
+					return PurgeDrop
+				}
+				return PurgeKeep
+			})
+		})
+		s := snapshot(t, tree)
+		m.check(t, s)
+		s.Release()
+		update(t, tree, func(tx Tx) error { // to the end, and all of it
+			return tx.Purge(nil, func(key, _ []byte) PurgeStep {
+				delete(m, string(key))
+				return PurgeDrop
+			})
+		})
+		s = snapshot(t, tree)
+		defer s.Release()
+		m.check(t, s)
+		if len(m) > 0 {
+			t.Errorf("%d keys weren't met", len(m))
+		}
+	})
+}

@@ -143,6 +143,22 @@ func getLMDB(txn *lmdb.Txn, dbi lmdb.DBI, key []byte, scratch *[]byte) ([]byte, 
 	return val, true, nil
 }
 
+// headLMDB reads the beginning of a value.
+func headLMDB(txn *lmdb.Txn, dbi lmdb.DBI, key []byte) (head []byte, valueLen int, found bool, err error) {
+	if err := checkKey(key); err != nil {
+		return nil, 0, false, err
+	}
+	head = make([]byte, HeadLen)
+	n, err := txn.GetHead(dbi, key, head)
+	if lmdb.IsNotFound(err) {
+		return nil, 0, false, nil
+	}
+	if err != nil {
+		return nil, 0, false, lmdbErr(err)
+	}
+	return head[:min(n, HeadLen)], n, true, nil
+}
+
 // lmdbSnapshot is a Snapshot. It is a new object each time, while its reader is
 // not: so that one used after its release hurts nobody.
 type lmdbSnapshot struct {
@@ -187,6 +203,15 @@ func (s *lmdbSnapshot) Get(key []byte) ([]byte, bool, error) {
 	val, found, err := getLMDB(s.reader.txn, s.tree.dbi, key, &s.reader.scratch)
 	s.mu.Unlock()
 	return val, found, err
+}
+
+func (s *lmdbSnapshot) Head(key []byte) ([]byte, int, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reader == nil {
+		return nil, 0, false, ErrEnded
+	}
+	return headLMDB(s.reader.txn, s.tree.dbi, key)
 }
 
 func (s *lmdbSnapshot) Cursor() (Cursor, error) {

@@ -76,6 +76,13 @@ func (x *lmdbTx) Get(key []byte) ([]byte, bool, error) {
 	return getLMDB(x.txn, x.tree.dbi, key, &x.scratch)
 }
 
+func (x *lmdbTx) Head(key []byte) ([]byte, int, bool, error) {
+	if err := x.check(); err != nil {
+		return nil, 0, false, err
+	}
+	return headLMDB(x.txn, x.tree.dbi, key)
+}
+
 func (x *lmdbTx) Cursor() (Cursor, error) {
 	if err := x.check(); err != nil {
 		return nil, err
@@ -153,6 +160,41 @@ func (x *lmdbTx) Apply(edits []Edit, old func(i int, head []byte, valueLen int) 
 		from = to
 	}
 	return nil
+}
+
+// Purge goes pair by pair: LMDB removes what a cursor is on without a search.
+func (x *lmdbTx) Purge(low []byte, look func(key, value []byte) PurgeStep) error {
+	if err := x.check(); err != nil {
+		return err
+	}
+	cur, err := x.txn.OpenCursor(x.tree.dbi)
+	if err != nil {
+		return lmdbErr(err)
+	}
+	defer cur.Close()
+	x.ver++
+	var pairs lmdb.Pairs
+	begin := lmdb.AtOrAfter
+	if len(low) == 0 {
+		begin = lmdb.FromFirst
+	}
+	for {
+		if err := cur.Scan(&pairs, begin, low, 1); err != nil {
+			return lmdbErr(err)
+		}
+		if pairs.Len() == 0 {
+			return nil
+		}
+		switch look(pairs.Pair(0)) {
+		case PurgeDrop:
+			if err := x.note(cur.Del(0)); err != nil {
+				return err
+			}
+		case PurgeEnd:
+			return nil
+		}
+		begin = lmdb.Onward // after a removal LMDB stands in front of the next one
+	}
 }
 
 // fill takes edits into the batch, from the given one on, and returns the first

@@ -192,6 +192,14 @@ func (v *memView) Get(key []byte) ([]byte, bool, error) {
 	return append([]byte{}, n.val...), true, nil
 }
 
+func (v *memView) Head(key []byte) (start []byte, valueLen int, found bool, err error) {
+	val, found, err := v.Get(key)
+	if err != nil || !found {
+		return nil, 0, false, err
+	}
+	return head(val), len(val), true, nil
+}
+
 func (v *memView) Cursor() (Cursor, error) {
 	if _, err := v.state(); err != nil {
 		return nil, err
@@ -265,6 +273,11 @@ func (x *memTx) Apply(edits []Edit, old func(i int, head []byte, valueLen int) e
 		}
 	}
 	return nil
+}
+
+// Purge removes by key: in memory no key lies out of order.
+func (x *memTx) Purge(low []byte, look func(key, value []byte) PurgeStep) error {
+	return purgeByKey(x, low, look)
 }
 
 // memCursor looks each move up from the root: that is fast enough, and right

@@ -10,6 +10,9 @@ const (
 	systemMeta   = 0x00 // the checkpoint and what belongs to it
 	systemExpiry = 0x10 // expiry (u64, big-endian), cell key: what falls due when
 	systemDrop   = 0x20 // object id: chunks that go once nobody reads them
+
+	systemDigests = 0x30 // the digests of all ranges at the checkpoint
+	systemMark    = 0x31 // LSN of a mark (u64, big-endian): the digests of all ranges there
 )
 
 // MetaKey is where the tree keeps its checkpoint.
@@ -47,6 +50,17 @@ func SplitDropKey(key []byte) (id ObjectID, err error) {
 	copy(id[:], key[2:])
 	return id, nil
 }
+
+// DigestsKey is where the tree keeps the digests of its cells at the checkpoint.
+func DigestsKey() []byte { return []byte{TypeSystem, systemDigests} }
+
+// MarkKey is where the tree keeps the digests of its cells at a mark.
+func MarkKey(lsn uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{TypeSystem, systemMark}, lsn)
+}
+
+// MarkPrefix is what those of all marks begin with.
+func MarkPrefix() []byte { return []byte{TypeSystem, systemMark} }
 
 // Manifest says where a large object's bytes are. All chunks but the last have
 // ChunkLen bytes.

@@ -176,6 +176,23 @@ int udb_get_copy(uint64_t *note, MDB_txn *txn, MDB_dbi dbi, const char *key, siz
 	return rc;
 }
 
+/* As udb_get_copy, but copies what fits of a longer value. */
+int udb_get_head(uint64_t *note, MDB_txn *txn, MDB_dbi dbi, const char *key, size_t klen,
+                 char *buf, size_t cap, size_t limit, size_t *vlen) {
+	MDB_val k = val(key, klen), v = {0, NULL};
+	enter(note);
+	int rc = mdb_get(txn, dbi, &k, &v);
+	if (rc == MDB_SUCCESS) {
+		*vlen = v.mv_size;
+		if (v.mv_size > limit)
+			rc = MDB_CORRUPTED;
+		else if (v.mv_size > 0)
+			memcpy(buf, v.mv_data, v.mv_size < cap ? v.mv_size : cap);
+	}
+	leave(note);
+	return rc;
+}
+
 int udb_put(uint64_t *note, MDB_txn *txn, MDB_dbi dbi, const char *key, size_t klen,
             const char *data, size_t vlen, unsigned int flags) {
 	MDB_val k = val(key, klen), v = val(data, vlen);

@@ -101,6 +101,8 @@ int udb_drop(uint64_t *note, MDB_txn *txn, MDB_dbi dbi, int del);
 int udb_get(uint64_t *note, MDB_txn *txn, MDB_dbi dbi, const char *key, size_t klen, udb_res *res);
 int udb_get_copy(uint64_t *note, MDB_txn *txn, MDB_dbi dbi, const char *key, size_t klen,
                  char *buf, size_t cap, size_t limit, size_t *vlen);
+int udb_get_head(uint64_t *note, MDB_txn *txn, MDB_dbi dbi, const char *key, size_t klen,
+                 char *buf, size_t cap, size_t limit, size_t *vlen);
 int udb_put(uint64_t *note, MDB_txn *txn, MDB_dbi dbi, const char *key, size_t klen,
             const char *val, size_t vlen, unsigned int flags);
 int udb_reserve(uint64_t *note, MDB_txn *txn, MDB_dbi dbi, const char *key, size_t klen,
