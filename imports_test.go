@@ -30,6 +30,8 @@ var floors = []struct {
 }{
 	{"", 6},
 	{"tests", 6}, // only tests, of the whole
+	{"bench", 6}, // programs that measure
+	{"bench", 6}, // programs that measure the whole
 	{"command", 5},
 	{"server", 4},
 	{"replicator", 3},
@@ -68,6 +70,8 @@ var commandMayImport = map[string][]string{
 	"node.go":            {"server", "server/config"}, // what server.go and relayer.go share
 	"logging.go":         {"server/config"},           // the node's logger, as configured
 	"config_validate.go": {"server/config"},
+	"tls_ca_create.go":   {"server/certs"}, // offline, too
+	"tls_cert_create.go": {"server/certs", "server/acl"},
 }
 
 // commandMayImportAnywhere is for the offline tools.

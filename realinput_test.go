@@ -54,7 +54,7 @@ func TestRealInput(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; int(i) < len(work); i = next.Add(1) - 1 {
-				if err := chain.until(ctx, func() error { return work[i](ctx, chain.hub.client) }); err != nil {
+				if err := until(ctx, func() error { return work[i](ctx, chain.hub.client) }); err != nil {
 					t.Errorf("operation %d: %v", i, err)
 					return
 				}
@@ -73,7 +73,7 @@ func TestRealInput(t *testing.T) {
 	}
 	last := map[string]client.Position{}
 	for _, ns := range namespaces {
-		err := chain.until(ctx, func() (err error) {
+		err := until(ctx, func() (err error) {
 			last[ns], err = chain.hub.client.In(ns).KV().Put(ctx, []byte("the end"), nil)
 			return err
 		})
@@ -336,7 +336,7 @@ func (c *chain) killsDuring(operations int, rng *rand.Rand) map[int]*process {
 
 // until repeats what fails while a node is down. What fails for another reason
 // fails for good.
-func (c *chain) until(ctx context.Context, op func() error) error {
+func until(ctx context.Context, op func() error) error {
 	var last error
 	err := poll(ctx, func() (bool, error) {
 		if last = op(); last == nil {

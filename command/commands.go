@@ -26,6 +26,15 @@ var leaves = map[string]func(*Meta) leaf{
 	"lob delete": func(m *Meta) leaf { return &lobDeleteCommand{Meta: m} },
 	"lob list":   func(m *Meta) leaf { return &lobListCommand{Meta: m} },
 	"lob stat":   func(m *Meta) leaf { return &lobStatCommand{Meta: m} },
+
+	"operator namespace accept": func(m *Meta) leaf { return &operatorNamespaceAcceptCommand{Meta: m} },
+	"operator namespace create": func(m *Meta) leaf { return &operatorNamespaceCreateCommand{Meta: m} },
+	"operator namespace info":   func(m *Meta) leaf { return &operatorNamespaceInfoCommand{Meta: m} },
+	"operator namespace list":   func(m *Meta) leaf { return &operatorNamespaceListCommand{Meta: m} },
+	"operator verify":           func(m *Meta) leaf { return &operatorVerifyCommand{Meta: m} },
+
+	"tls ca create":   func(m *Meta) leaf { return &tlsCACreateCommand{Meta: m} },
+	"tls cert create": func(m *Meta) leaf { return &tlsCertCreateCommand{Meta: m} },
 }
 
 // groups are the commands that only have others below them.
@@ -42,9 +51,29 @@ var groups = map[string]groupSpec{
 		synopsis: "Read and write rows of columns",
 		about:    "Commands for the wide-column model: named columns under each row key, written one by one.",
 	},
+	"operator": {
+		synopsis: "Run and repair a deployment",
+		about:    "Commands for whoever runs nodes. Those that change a node work on its own machine only, until access control exists.",
+	},
+	"operator namespace": {
+		synopsis: "Make, list and repair namespaces",
+		about:    "Commands for namespaces as a whole.",
+	},
 	"lob": {
 		synopsis: "Read and write large objects",
 		about:    "Commands for large objects: bytes of any size, streamed in and out, visible when complete.",
+	},
+	"tls": {
+		synopsis: "Make certificates for TLS",
+		about:    "Commands that make certificates for a test or a small fleet, without any node.",
+	},
+	"tls ca": {
+		synopsis: "Make a certificate authority",
+		about:    "Commands for the CA that signs the certificates of a fleet.",
+	},
+	"tls cert": {
+		synopsis: "Make certificates of nodes and clients",
+		about:    "Commands for the certificates that a CA of 'unisondb tls ca create' signs.",
 	},
 }
 

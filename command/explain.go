@@ -23,6 +23,9 @@ func (m *Meta) explain(err error, writes bool) string {
 		return err.Error()
 	case errors.As(err, &cert):
 		return fmt.Sprintf("the certificate of %s is not trusted: %v; give the CA that issued it with -ca-file", address, cert.Err)
+	case errors.Is(err, client.ErrCertificate):
+		cause := strings.TrimPrefix(err.Error(), client.ErrUnreachable.Error()+": ")
+		return fmt.Sprintf("%s: %s; the client's certificate comes from -cert-file and -key-file", address, cause)
 	case errors.Is(err, client.ErrUnreachable):
 		cause := strings.TrimPrefix(err.Error(), client.ErrUnreachable.Error()+": ")
 		return fmt.Sprintf("cannot reach %s: %s; is the node running? Its address comes from -address or $%s", address, cause, envAddress)

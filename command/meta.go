@@ -82,8 +82,13 @@ func (m *Meta) jsonFlag(flags *flag.FlagSet) {
 
 // client connects to the node that the flags and the environment name.
 func (m *Meta) client() (*client.Client, error) {
+	return m.clientOf(cmp.Or(m.connection.Address, m.getenv(envAddress)))
+}
+
+// clientOf connects to the node at an address, as client does.
+func (m *Meta) clientOf(address string) (*client.Client, error) {
 	config := m.connection
-	config.Address = cmp.Or(config.Address, m.getenv(envAddress))
+	config.Address = address
 	config.Token = cmp.Or(config.Token, m.getenv(envToken))
 	config.Namespace = cmp.Or(config.Namespace, m.getenv(envNamespace))
 	config.UserAgent = Name + "/" + m.build.Version

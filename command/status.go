@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/unisondb/unisondb/sdk/client"
 )
@@ -18,7 +19,8 @@ type statusCommand struct {
 func (c *statusCommand) spec() spec {
 	return spec{
 		synopsis: "Show the state of a node",
-		about: "Shows the node's role and version, and for each of its namespaces its state, and the LSNs of the last record appended, durable, committed and in the B+tree. " +
+		about: "Shows the node's role and version, and for each of its namespaces its state, the LSNs of the last record appended, durable, committed and in the B+tree, and how far it is behind; " +
+			"then who follows the node, and what it has set aside. " +
 			"With -namespace only that namespace is shown; it is an error where the node hasn't got it.",
 		examples: []string{
 			"unisondb status",
@@ -54,7 +56,18 @@ func (c *statusCommand) run(ctx context.Context, _ []string) error {
 	if err := c.print([]byte("\n")); err != nil {
 		return err
 	}
-	return c.table(namespaces)
+	for _, part := range []func() error{
+		func() error { return c.table(namespaces) },
+		func() error { return c.notes(namespaces) },
+		func() error { return c.followers(namespaces) },
+		func() error { return c.aside(s.Aside) },
+		func() error { return c.certificates(s.Certificates) },
+	} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // chosen is what -namespace asks for. The environment, which every command
@@ -128,18 +141,105 @@ func (c *statusCommand) table(namespaces []client.NamespaceStatus) error {
 			return err
 		}
 	}
-	if err := l.close(nil); err != nil {
-		return err
-	}
+	return l.close(nil)
+}
+
+// notes says what somebody should know of each namespace, a paragraph for each.
+func (c *statusCommand) notes(namespaces []client.NamespaceStatus) error {
+	var b bytes.Buffer
 	for _, ns := range namespaces {
-		if ns.Code == "" {
+		if ns.Code != "" {
+			fmt.Fprintf(&b, "\n%s is %s (%s): %s\n", ns.Name, ns.State, ns.Code, ns.Reason)
+		}
+		if ns.Snapshot != nil {
+			fmt.Fprintf(&b, "\n%s receives a snapshot: %s\n", ns.Name, progressOf(*ns.Snapshot))
+		}
+		if ns.Forks > 0 {
+			fmt.Fprintf(&b, "\n%s had another history than its source, %s since the start; the last time: %s\n", ns.Name, count(int(ns.Forks), "time"), ns.LastFork)
+		}
+		if ns.Accepted != "" {
+			fmt.Fprintf(&b, "\n%s is to become lineage %s, as soon as its upstream has that.\n", ns.Name, ns.Accepted)
+		}
+		if ns.Integrity != nil && ns.Integrity.Damaged {
+			fmt.Fprintf(&b, "\n%s is damaged: %s\n", ns.Name, damageOf(ns.Integrity))
+		}
+		if ns.Compared != nil && ns.Compared.LastError != "" {
+			fmt.Fprintf(&b, "\n%s couldn't be repaired from its source: %s\n", ns.Name, ns.Compared.LastError)
+		}
+	}
+	return c.print(b.Bytes())
+}
+
+// progressOf says how far a snapshot has arrived.
+func progressOf(s client.Snapshot) string {
+	switch {
+	case s.Complete && s.TargetLSN > 0:
+		return fmt.Sprintf("%s are here, the log behind them up to LSN %d of %d", formatBytes(int64(s.Bytes)), s.LSN, s.TargetLSN)
+	case s.Total > 0:
+		return fmt.Sprintf("%s of about %s", formatBytes(int64(s.Bytes)), formatBytes(int64(max(s.Total, s.Bytes))))
+	}
+	return formatBytes(int64(s.Bytes))
+}
+
+// followers lists who follows the node.
+func (c *statusCommand) followers(namespaces []client.NamespaceStatus) error {
+	var rows [][]string
+	for _, ns := range namespaces {
+		for _, f := range ns.Followers {
+			lag := number(f.LagRecords) + " records"
+			if f.SnapshotBytes != nil {
+				lag += ", receives a snapshot: " + formatBytes(int64(*f.SnapshotBytes)) + " sent"
+			}
+			rows = append(rows, []string{ns.Name, f.NodeID, number(f.DurableLSN), number(f.AppliedLSN), lag})
+		}
+	}
+	return c.section(rows, "NAMESPACE", "FOLLOWER", "DURABLE", "APPLIED", "LAG")
+}
+
+// aside lists what was set aside on the node, of the namespaces that are shown.
+func (c *statusCommand) aside(all []client.Aside) error {
+	var rows [][]string
+	for _, a := range all {
+		if name := c.connection.Namespace; name != "" && a.Namespace != name {
 			continue
 		}
-		if err := c.print(fmt.Appendf(nil, "\n%s is %s (%s): %s\n", ns.Name, ns.State, ns.Code, ns.Reason)); err != nil {
+		what := "directory"
+		if !a.Directory {
+			what = fmt.Sprintf("%s, LSN %d to %d", count(int(a.Records), "record"), a.FirstLSN, a.LastLSN)
+		}
+		rows = append(rows, []string{a.Namespace, what, a.At.UTC().Format(time.RFC3339), a.Path, a.Reason})
+	}
+	return c.section(rows, "SET ASIDE", "WHAT", "WHEN", "PATH", "REASON")
+}
+
+// certificates lists those that the node shows.
+func (c *statusCommand) certificates(all []client.Certificate) error {
+	var rows [][]string
+	for _, cert := range all {
+		until := "-"
+		if cert.Subject != "" {
+			until = formatExpiry(cert.NotAfter)
+		}
+		rows = append(rows, []string{cert.Block, dash(cert.Subject), until, dash(cert.Problem)})
+	}
+	return c.section(rows, "CERTIFICATE", "SUBJECT", "VALID UNTIL", "PROBLEM")
+}
+
+// section prints a table of its own, if there is something in it.
+func (c *statusCommand) section(rows [][]string, columns ...string) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	if err := c.print([]byte("\n")); err != nil {
+		return err
+	}
+	l := c.newList(columns...)
+	for _, row := range rows {
+		if err := l.add(nil, row...); err != nil {
 			return err
 		}
 	}
-	return nil
+	return l.close(nil)
 }
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
@@ -157,8 +257,14 @@ func lag(ns client.NamespaceStatus) string {
 		return "-"
 	}
 	text := number(*ns.LagRecords) + " records"
+	if ns.LagBytes != nil && *ns.LagBytes > 0 {
+		text += ", " + formatBytes(int64(*ns.LagBytes))
+	}
 	if ns.LagSeconds != nil {
 		text += fmt.Sprintf(", %.1fs", *ns.LagSeconds)
+	}
+	if owner := ns.OwnerLag; owner != nil && ns.Hops != nil && *ns.Hops > 1 {
+		text += fmt.Sprintf("; behind the owner, %d hops up: %d records, %.1fs", *ns.Hops, owner.Records, owner.Seconds)
 	}
 	if ns.Connected != nil && !*ns.Connected {
 		text += ", disconnected"

@@ -21,11 +21,14 @@ type AcceptorOptions struct {
 	Clock  func() time.Time
 	// Accept says which namespaces are taken; nil: none.
 	Accept func(namespace string) bool
+	// Compression is CompressionZstd, which is also what "" means, or CompressionNone.
+	Compression string
 }
 
 // Acceptor receives namespaces from sources that dialled this node.
 type Acceptor struct {
 	o      AcceptorOptions
+	unzip  decompressor
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
 
@@ -65,7 +68,7 @@ func (a *Acceptor) Serve(stream AcceptedStream) error {
 	if err != nil {
 		return a.refuse(stream, err)
 	}
-	if err := a.receive(stream, o); !peerLeft(err) {
+	if err := a.receive(stream, o); !peerLeft(err) && !errors.Is(err, errNextStream) {
 		return err
 	}
 	return nil
@@ -132,7 +135,10 @@ func (a *Acceptor) sink(namespace string) *Sink {
 	defer a.mu.Unlock()
 	s := a.sinks[namespace]
 	if s == nil {
-		s = NewSink(SinkOptions{NodeID: a.o.NodeID, Namespace: namespace, Store: a.o.Store, Logger: a.o.Logger, Clock: a.o.Clock})
+		s = NewSink(SinkOptions{
+			NodeID: a.o.NodeID, Namespace: namespace, Store: a.o.Store, Logger: a.o.Logger, Clock: a.o.Clock,
+			Compression: a.o.Compression, decompressor: &a.unzip,
+		})
 		a.sinks[namespace] = s
 	}
 	return s

@@ -5,13 +5,35 @@ import (
 	dbv1 "github.com/unisondb/unisondb/sdk/proto/db/v1"
 )
 
+// batch is a run of records that travels as one, or a part of one record that
+// travels alone. The records lie in as many pieces of memory as the log gave them in.
+type batch struct {
+	first, last, commit     uint64
+	pieces                  [][]byte
+	size                    int // bytes of all pieces
+	partOffset, recordBytes int // of a part; recordBytes is 0 for whole records
+}
+
+// reach is how far a stream has come.
+type reach struct {
+	next uint64 // LSN of the record that comes next
+	part int    // bytes of it that have been sent, in parts
+}
+
+// ends is how far a stream has come with this batch.
+func (b batch) ends() reach {
+	if sent := b.partOffset + b.size; sent < b.recordBytes {
+		return reach{b.last, sent}
+	}
+	return reach{b.last + 1, 0}
+}
+
 // packer turns runs of the log into batches of at most limit bytes, whole
-// records where they fit and parts where one doesn't. It copies only where a batch
-// is made of several pieces of memory.
+// records where they fit and parts where one doesn't. It copies nothing.
 type packer struct {
-	limit   int
-	emit    func(*dbv1.Batch) error // must be done with the batch when it returns
-	scratch []byte                  // joins pieces; its contents last until the next batch
+	limit int
+	sent  int               // bytes of the first record that parts of another packer have carried
+	emit  func(batch) error // may keep the memory that pieces point to, not the slice of them
 
 	commit uint64
 	pieces [][]byte // whole records of the batch being filled
@@ -42,6 +64,13 @@ func (p *packer) addPiece(piece []byte) error {
 			return err
 		}
 		switch {
+		case p.sent > 0: // goes on in parts, even if it would fit
+			if n, err = recordLen(piece); err == nil {
+				err = p.split(piece[:n])
+			}
+			if err != nil {
+				return err
+			}
 		case records > 0:
 			p.pieces = append(p.pieces, piece[:n])
 			p.size += n
@@ -89,33 +118,22 @@ func (p *packer) flush() error {
 	if p.size == 0 {
 		return nil
 	}
-	b := &dbv1.Batch{FirstLsn: p.first, LastLsn: p.next - 1, CommitLsn: p.commit, Records: p.join()}
-	err := p.emit(b)
+	err := p.emit(batch{first: p.first, last: p.next - 1, commit: p.commit, pieces: p.pieces, size: p.size})
 	clear(p.pieces)
 	p.pieces, p.size, p.first = p.pieces[:0], 0, p.next
 	return err
 }
 
-func (p *packer) join() []byte {
-	if len(p.pieces) == 1 {
-		return p.pieces[0]
-	}
-	p.scratch = p.scratch[:0]
-	for _, piece := range p.pieces {
-		p.scratch = append(p.scratch, piece...)
-	}
-	return p.scratch
-}
-
-// split emits one record in parts.
+// split emits one record in parts, as far as it wasn't sent.
 func (p *packer) split(record []byte) error {
-	for at := 0; at < len(record); at += p.limit {
-		b := &dbv1.Batch{
-			FirstLsn: p.next, LastLsn: p.next, CommitLsn: p.commit,
-			Records:    record[at:min(at+p.limit, len(record))],
-			PartOffset: uint32(at), RecordBytes: uint32(len(record)),
-		}
-		if err := p.emit(b); err != nil {
+	at := p.sent
+	for p.sent = 0; at < len(record); at += p.limit {
+		part := record[at:min(at+p.limit, len(record))]
+		err := p.emit(batch{
+			first: p.next, last: p.next, commit: p.commit,
+			pieces: [][]byte{part}, size: len(part), partOffset: at, recordBytes: len(record),
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -125,14 +143,15 @@ func (p *packer) split(record []byte) error {
 }
 
 // release gives the memory of a burst back.
-func (p *packer) release() { p.scratch, p.pieces = nil, nil }
+func (p *packer) release() { p.pieces = nil }
 
 // unpacker turns batches back into records and checks that they are the ones
 // that come next. It is pure: what a source sends can't make it hold more than one record.
 type unpacker struct {
-	next uint64 // LSN of the record that comes next
-	part []byte // of a record that hasn't arrived wholly
-	want int    // length of that record; 0: none
+	zstd *decompressor // of batches, if they may be compressed; nil: that wasn't agreed on
+	next uint64        // LSN of the record that comes next
+	part []byte        // of a record that hasn't arrived wholly
+	want int           // length of that record; 0: none
 }
 
 // unpack returns the records that the batch completes.
@@ -140,10 +159,13 @@ func (u *unpacker) unpack(b *dbv1.Batch) (records [][]byte, err error) {
 	if err := u.check(b); err != nil {
 		return nil, err
 	}
-	if b.GetRecordBytes() > 0 {
-		return u.addPart(b)
+	rest, err := u.raw(b)
+	if err != nil {
+		return nil, err
 	}
-	rest := b.GetRecords()
+	if b.GetRecordBytes() > 0 {
+		return u.addPart(b, rest)
+	}
 	records = make([][]byte, 0, b.GetLastLsn()-b.GetFirstLsn()+1)
 	for lsn := b.GetFirstLsn(); lsn <= b.GetLastLsn(); lsn++ {
 		var record []byte
@@ -176,8 +198,29 @@ func (u *unpacker) check(b *dbv1.Batch) error {
 	return nil
 }
 
-func (u *unpacker) addPart(b *dbv1.Batch) ([][]byte, error) {
-	lsn, want, data := b.GetFirstLsn(), int(b.GetRecordBytes()), b.GetRecords()
+// raw is what a batch carries as it was before compression.
+func (u *unpacker) raw(b *dbv1.Batch) ([]byte, error) {
+	n := b.GetUncompressedBytes()
+	switch {
+	case n == 0:
+		return b.GetRecords(), nil
+	case u.zstd == nil:
+		return nil, refuseForNow(CodeInvalidMessage, "a batch is compressed, which wasn't agreed on")
+	case n > maxPartBytes:
+		return nil, refuseForNow(CodeInvalidMessage, "a batch of %d bytes is over the limit of %d", n, maxPartBytes)
+	}
+	raw, err := u.zstd.decompress(b.GetRecords(), int(n))
+	if err != nil {
+		return nil, refuseForNow(CodeDamagedRecord, "the batch of LSN %d to %d is damaged: %v; it is asked for again", b.GetFirstLsn(), b.GetLastLsn(), err)
+	}
+	return raw, nil
+}
+
+// rawBytes is the length of what a batch carries before compression.
+func rawBytes(b *dbv1.Batch) int { return max(len(b.GetRecords()), int(b.GetUncompressedBytes())) }
+
+func (u *unpacker) addPart(b *dbv1.Batch, data []byte) ([][]byte, error) {
+	lsn, want := b.GetFirstLsn(), int(b.GetRecordBytes())
 	switch {
 	case b.GetLastLsn() != lsn || lsn != u.next:
 		return nil, refuseForNow(CodeInvalidMessage, "a part of LSN %d to %d came where LSN %d belongs", lsn, b.GetLastLsn(), u.next)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/unisondb/unisondb/dbkernel"
@@ -45,6 +46,16 @@ func testRun(r *rand.Rand, first uint64, lengths ...int) dbkernel.Run {
 	return run
 }
 
+// decoded is what gRPC's protobuf codec makes of an encoded message.
+func decoded(t *testing.T, m encoded) *dbv1.SourceMessage {
+	t.Helper()
+	out := new(dbv1.SourceMessage)
+	if err := proto.Unmarshal(mem.BufferSlice(m).Materialize(), out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 // TestPackUnpack: whatever the lengths, the records come out as they went in,
 // in batches within the limit that don't waste it.
 func TestPackUnpack(t *testing.T) {
@@ -62,12 +73,12 @@ func TestPackUnpack(t *testing.T) {
 		u := unpacker{next: run.First}
 		var got []byte
 		batches := 0
-		p := packer{limit: limit, emit: func(b *dbv1.Batch) error {
-			if len(b.GetRecords()) > limit {
-				t.Fatalf("seed %d: a batch of %d bytes, the limit is %d", seed, len(b.GetRecords()), limit)
+		p := packer{limit: limit, emit: func(b batch) error {
+			if b.size > limit {
+				t.Fatalf("seed %d: a batch of %d bytes, the limit is %d", seed, b.size, limit)
 			}
 			batches++
-			records, err := u.unpack(proto.CloneOf(b))
+			records, err := u.unpack(decoded(t, b.encodeInPlace()).GetBatches()[0])
 			for _, rec := range records {
 				got = append(got, rec...)
 			}
@@ -92,8 +103,8 @@ func TestPackUnpack(t *testing.T) {
 // TestPackDoesNotCopyOnePiece: what lies side by side goes out as it lies.
 func TestPackDoesNotCopyOnePiece(t *testing.T) {
 	piece := slices.Concat(testRecord(1, 50), testRecord(2, 60))
-	p := packer{limit: 1000, emit: func(b *dbv1.Batch) error {
-		if &b.GetRecords()[0] != &piece[0] {
+	p := packer{limit: 1000, emit: func(b batch) error {
+		if m := b.encodeInPlace(); len(m) != 2 || &m[1].ReadOnlyData()[0] != &piece[0] {
 			t.Error("the records were copied")
 		}
 		return nil
@@ -110,7 +121,7 @@ func TestPackRefusesNonsense(t *testing.T) {
 		"cut off":                      {First: 1, Last: 1, Commit: 1, Records: [][]byte{short[:40]}},
 		"no length":                    {First: 1, Last: 1, Commit: 1, Records: [][]byte{make([]byte, 50)}},
 	} {
-		p := packer{limit: 1000, emit: func(*dbv1.Batch) error { return nil }}
+		p := packer{limit: 1000, emit: func(batch) error { return nil }}
 		if err := p.pack(run); codeOf(err) != CodeDamagedRecord {
 			t.Errorf("%s: %v", name, err)
 		}

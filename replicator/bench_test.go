@@ -2,7 +2,6 @@ package replicator_test
 
 import (
 	"context"
-	"errors"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -18,7 +17,9 @@ import (
 // cannedLog has n records of 1 KiB to read, in pieces of 64 KiB, as a log in
 // the page cache has them.
 type cannedLog struct {
-	replicator.SinkLog
+	unused
+	replicatortest.NoSnapshots
+	replicatortest.NoStages
 	pieces [][]byte
 	n      uint64
 }
@@ -38,9 +39,6 @@ func newCannedLog(n uint64) *cannedLog {
 }
 
 func (l *cannedLog) Open(string) (replicator.Log, error) { return l, nil }
-func (l *cannedLog) Create(string, dbkernel.Lineage) (replicator.Log, error) {
-	return nil, errors.New("not in this test")
-}
 
 func (l *cannedLog) Status() dbkernel.Status {
 	return dbkernel.Status{Lineage: lineage, LSN: l.n, DurableLSN: l.n, CommitLSN: l.n, FirstLSN: 1}
@@ -77,18 +75,20 @@ func (r *cannedReader) Next(ctx context.Context, maxBytes int) (dbkernel.Run, er
 func (*cannedReader) Ack(uint64) {}
 func (*cannedReader) Close()     {}
 
+// unused are the methods of a log that a benchmark doesn't call.
+type unused struct{ replicator.Log }
+
 // blindLog takes records and keeps none.
 type blindLog struct {
-	replicator.SourceLog
+	unused
+	replicatortest.NoSnapshots
+	replicatortest.NoStages
 	lsn  atomic.Uint64
 	want uint64
 	done chan struct{}
 }
 
 func (l *blindLog) Open(string) (replicator.Log, error) { return l, nil }
-func (l *blindLog) Create(string, dbkernel.Lineage) (replicator.Log, error) {
-	return nil, errors.New("not in this test")
-}
 
 func (l *blindLog) Status() dbkernel.Status {
 	lsn := l.lsn.Load()

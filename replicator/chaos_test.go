@@ -25,7 +25,7 @@ var (
 // append it checks that the record is the owner's, byte for byte, comes without a gap and is
 // committed; at the end that everybody has every acknowledged write.
 func TestChaos(t *testing.T) {
-	first, enough := schedules(t)
+	first, enough := seeds(t, *chaosSeed, *chaosSeeds)
 	for seed := first; !enough(seed - first); seed++ {
 		if !t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { newChaos(t, seed).run() })
@@ -35,16 +35,15 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// schedules says with which seed to begin and after how many to stop: the long
+// seeds says with which seed to begin and after how many to stop: the long
 // form (DURATION) takes new ones until its time is over.
-func schedules(t *testing.T) (first uint64, enough func(done uint64) bool) {
-	n := uint64(*chaosSeeds)
+func seeds(t *testing.T, from uint64, n int) (first uint64, enough func(done uint64) bool) {
 	if testing.Short() {
 		n = 10
 	}
 	long := os.Getenv("DURATION")
 	if long == "" {
-		return *chaosSeed, func(done uint64) bool { return done >= n }
+		return from, func(done uint64) bool { return done >= uint64(n) }
 	}
 	d, err := time.ParseDuration(long)
 	if err != nil {

@@ -18,8 +18,14 @@ type history struct {
 // extent is a source's history and what of it the log still holds.
 type extent struct {
 	history
+	name   string // of the namespace, for messages
 	first  uint64 // the first record in the log
 	commit uint64
+	// damaged is the first record that the log can't give although it should, where
+	// the B+tree has what is behind it; 0: there is none.
+	damaged uint64
+	// What a sink without records would be sent, about: the log, or a snapshot.
+	logBytes, snapshotBytes int64
 	// unreadable says why the namespace can't be read; nil: it can.
 	unreadable *Refusal
 }
@@ -32,15 +38,48 @@ func historyOf(l interface {
 }) (history, dbkernel.Status) {
 	st := l.Status()
 	h := history{lineage: st.Lineage, lsn: st.DurableLSN, epochs: l.EpochTable()}
-	for len(h.epochs) > 0 && h.epochs[len(h.epochs)-1].FirstLSN > h.lsn {
-		h.epochs = h.epochs[:len(h.epochs)-1]
-	}
-	return h, st
+	return h.upTo(h.lsn), st
 }
 
-func extentOf(l SourceLog) extent {
+// historyOfStage is what a stage's chunks reach to.
+func historyOfStage(s Stage) history {
+	h := history{lineage: s.Lineage(), epochs: s.EpochTable()}
+	var highest uint64
+	for _, c := range s.Chunks() {
+		highest = max(highest, c.LSN)
+	}
+	return h.upTo(highest)
+}
+
+// upTo is the history as it was at a record.
+func (h history) upTo(lsn uint64) history {
+	h.lsn = lsn
+	for len(h.epochs) > 0 && h.epochs[len(h.epochs)-1].FirstLSN > lsn {
+		h.epochs = h.epochs[:len(h.epochs)-1]
+	}
+	return h
+}
+
+// extentOf is what a source has for a sink with the given history.
+func extentOf(l SourceLog, sink history) extent {
 	h, st := historyOf(l)
-	return extent{history: h, first: st.FirstLSN, commit: st.CommitLSN, unreadable: quarantinedSource(st)}
+	e := extent{history: h, name: st.Name, first: st.FirstLSN, commit: st.CommitLSN, unreadable: quarantinedSource(st)}
+	if e.unreadable != nil {
+		return e
+	}
+	if i := l.Integrity(); i.LogDamaged && i.TreeDamage == "" {
+		e.damaged = i.LogDamagedLSN
+	}
+	if sink.lsn == 0 {
+		e.logBytes, e.snapshotBytes = l.SnapshotCost()
+	}
+	return e
+}
+
+// committed is a source's extent as far as it is committed: what a snapshot is taken of.
+func (e extent) committed() extent {
+	e.history = e.upTo(min(e.lsn, e.commit))
+	return e
 }
 
 // quarantined says why a namespace that is here can't be read; nil: it can.
@@ -49,6 +88,8 @@ func quarantined(st dbkernel.Status) *Refusal {
 	switch {
 	case st.Code == CodeShuttingDown:
 		return errShuttingDown
+	case st.Code == CodeSuperseded:
+		return refuseForNow(CodeSuperseded, "%q was cut off at a fork, or replaced: ask again", st.Name)
 	case st.State == dbkernel.StateQuarantined || st.Lineage.IsZero():
 		code, reason := cmp.Or(st.Code, CodeQuarantined), cmp.Or(st.Reason, "its lineage isn't known")
 		return refuse(code, "this node can't read %q: %s. It follows again when the namespace is repaired and the node restarted", st.Name, reason)
@@ -57,10 +98,13 @@ func quarantined(st dbkernel.Status) *Refusal {
 	}
 }
 
+// passing reports whether what quarantined found says nothing of the files.
+func passing(r *Refusal) bool { return r.Code == CodeShuttingDown || r.Code == CodeSuperseded }
+
 // quarantinedSource is quarantined in words for a follower.
 func quarantinedSource(st dbkernel.Status) *Refusal {
 	r := quarantined(st)
-	if r == nil || r == errShuttingDown {
+	if r == nil || passing(r) {
 		return r
 	}
 	return refuse(CodeQuarantined, "the source can't read its log of %q (%s): %s; follow another source until it is repaired",
@@ -153,8 +197,20 @@ type verdict struct {
 type truncation struct {
 	lsn, epoch uint64 // the last common record
 	reason     string
+	source     history // as the source says it; the sink comes to the same verdict itself
 }
 
+// confirm checks that what a source says to cut off has to go, before anything does.
+func (t truncation) confirm(ours history) error {
+	v := decide(extent{history: t.source, first: 1, commit: t.source.lsn}, ours)
+	if v.truncate == nil || v.truncate.lsn != t.lsn {
+		return refuse(CodeInvalidMessage, "the source says to cut off what is behind LSN %d, which its history (up to LSN %d) doesn't bear out: nothing was cut off",
+			t.lsn, t.source.lsn)
+	}
+	return nil
+}
+
+// trimmed says why records don't help the sink, and a snapshot does.
 type trimmed struct {
 	first  uint64 // the first record that the source's log holds
 	reason string
@@ -175,8 +231,8 @@ func decide(source extent, sink history) verdict {
 	if !sink.lineage.IsZero() && sink.lineage != source.lineage {
 		return verdict{refused: refuse(CodeLineageMismatch,
 			"the follower has lineage %s, the source %s: the namespace was deleted and created again, or restored, on one side. "+
-				"The follower keeps what it has; to take the source's, move the follower's namespace directory aside and restart it",
-			sink.lineage, source.lineage)}
+				"The follower keeps what it has; to take the source's instead: unisondb operator namespace accept %s -lineage=%s on the follower, "+
+				"which sets aside what it has", sink.lineage, source.lineage, cmp.Or(source.name, "NAME"), source.lineage)}
 	}
 	common := commonPoint(source.history, sink)
 	switch {
@@ -198,16 +254,53 @@ func decide(source extent, sink history) verdict {
 	}
 }
 
+// A new sink is sent a snapshot although the log reaches back, where the log is long
+// (below that, records come within seconds, and nothing has to be staged twice)
+// and holds much that was overwritten since.
+const (
+	longLogBytes  = 64 << 20
+	longLogFactor = 2
+)
+
 func resume(source extent, sink history) verdict {
 	next := sink.lsn + 1
-	if source.first > next {
+	switch {
+	case source.first > next:
 		return logTrimmed(source.first, next)
+	case source.damaged >= next && source.damaged <= source.commit:
+		return verdict{snapshotFrom: &trimmed{first: source.first, reason: fmt.Sprintf(
+			"the source's log is damaged at LSN %d, which the follower needs; its B+tree isn't", source.damaged)}}
+	case sink.lsn == 0 && source.logBytes > longLogBytes && source.logBytes > longLogFactor*source.snapshotBytes:
+		return verdict{snapshotFrom: &trimmed{first: source.first, reason: fmt.Sprintf(
+			"the source's log has about %d bytes, a snapshot about %d", source.logBytes, source.snapshotBytes)}}
+	default:
+		return verdict{resumeFrom: next}
 	}
-	return verdict{resumeFrom: next}
 }
 
 func logTrimmed(first, next uint64) verdict {
 	return verdict{snapshotFrom: &trimmed{first: first, reason: fmt.Sprintf(
-		"the follower needs LSN %d, the source's log begins at %d. Snapshots aren't part of this build: follow a source whose log reaches back, "+
-			"or give the source a longer retention before a follower is away that long", next, first)}}
+		"the follower needs LSN %d, the source's log begins at %d", next, first)}}
+}
+
+// decideSnapshot answers a hello for a snapshot. staged is what the sink's chunks
+// reach to; those that don't fit the source it drops itself. A source that merely has less
+// isn't taken, as in decide.
+func decideSnapshot(source extent, staged history) verdict {
+	source = source.committed()
+	if v := decide(source, staged); v.refused != nil {
+		return v
+	}
+	first := source.first
+	if source.damaged <= source.commit {
+		first = max(first, source.damaged+1)
+	}
+	return verdict{snapshotFrom: &trimmed{first: first, reason: "as asked for"}}
+}
+
+// completes says which of a stage's chunks the source can complete: those of a history that both
+// share, from whose record on its log holds all.
+func completes(source extent, staged history) func(dbkernel.StagedChunk) bool {
+	common := commonPoint(source.history, staged)
+	return func(c dbkernel.StagedChunk) bool { return c.LSN <= common && c.LSN+1 >= source.first }
 }

@@ -42,6 +42,13 @@ func TestDecide(t *testing.T) {
 		{"trimmed, new sink", extent{history: history{lineageA, 9, rows(1, 1, 7)}, first: 2}, history{}, "snapshot 2"},
 		{"trimmed", extent{history: history{lineageA, 9, rows(1, 1, 7)}, first: 6}, history{lineageA, 4, rows(1, 1, 7)}, "snapshot 6"},
 
+		{"a long log, new sink", extent{history: history{lineageA, 9, rows(1, 1, 7)}, first: 1, logBytes: 1 << 30, snapshotBytes: 1 << 20}, history{}, "snapshot 1"},
+		{"a long log, little overwritten", extent{history: history{lineageA, 9, rows(1, 1, 7)}, first: 1, logBytes: 1 << 30, snapshotBytes: 1 << 29}, history{}, "resume 1"},
+		{"a short log", extent{history: history{lineageA, 9, rows(1, 1, 7)}, first: 1, logBytes: 1 << 20, snapshotBytes: 1 << 10}, history{}, "resume 1"},
+		{"a long log, known sink", extent{history: history{lineageA, 9, rows(1, 1, 7)}, first: 1, logBytes: 1 << 30, snapshotBytes: 1 << 20}, history{lineageA, 4, rows(1, 1, 7)}, "resume 5"},
+		{"damaged log between", extent{history: history{lineageA, 9, rows(1, 1, 7)}, first: 1, commit: 9, damaged: 6}, history{lineageA, 4, rows(1, 1, 7)}, "snapshot 1"},
+		{"damaged log before", extent{history: history{lineageA, 9, rows(1, 1, 7)}, first: 1, commit: 9, damaged: 4}, history{lineageA, 4, rows(1, 1, 7)}, "resume 5"},
+
 		{"other lineage", extent{history: history{lineageA, 9, rows(1, 1, 7)}, first: 1}, history{lineageB, 4, rows(1, 1, 7)}, "LINEAGE_MISMATCH"},
 		{"other lineage, empty source", extent{history: history{lineageA, 0, nil}, first: 1}, history{lineageB, 4, rows(1, 1, 7)}, "LINEAGE_MISMATCH"},
 		{"other lineage, empty sink", extent{history: history{lineageA, 9, rows(1, 1, 7)}, first: 1}, history{lineage: lineageB}, "LINEAGE_MISMATCH"},
@@ -77,6 +84,49 @@ func describe(v verdict) string {
 		return v.refused.Code
 	default:
 		return fmt.Sprintf("resume %d", v.resumeFrom)
+	}
+}
+
+func TestDecideSnapshot(t *testing.T) {
+	source := extent{history: history{lineageA, 20, rows(1, 1, 7, 2, 5, 8)}, first: 3, commit: 18}
+	damaged := source
+	damaged.damaged = 7
+	for _, tt := range []struct {
+		name   string
+		source extent
+		staged history
+		want   string
+	}{
+		{"nothing staged", source, history{lineage: lineageA}, "snapshot 3"},
+		{"some staged", source, history{lineageA, 18, rows(1, 1, 7, 2, 5, 8)}, "snapshot 3"},
+		{"staged of an older epoch that went on", source, history{lineageA, 9, rows(1, 1, 7)}, "snapshot 3"},
+		{"damaged log", damaged, history{lineage: lineageA}, "snapshot 8"},
+		{"staged is ahead of what is committed", source, history{lineageA, 19, rows(1, 1, 7, 2, 5, 8)}, "SOURCE_BEHIND retry"},
+		{"stale", source, history{lineageA, 19, rows(1, 1, 7, 3, 5, 8)}, "SOURCE_STALE retry"},
+		{"other lineage", source, history{lineage: lineageB}, "LINEAGE_MISMATCH"},
+	} {
+		if got := describe(decideSnapshot(tt.source, tt.staged)); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestCompletesAgreesWithRecords: of a stage's chunks those are kept that were read at a record which
+// the source's history contains, and from which its log goes on.
+func TestCompletesAgreesWithRecords(t *testing.T) {
+	for seed := range uint64(5_000) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		root := line{}.fork(r).fork(r)
+		a, b := root.fork(r), root.fork(r)
+		source := extent{history: a.history(), first: 1 + uint64(r.IntN(len(a)+1))}
+		staged := b.history()
+		keep := completes(source, staged)
+		for lsn := range staged.lsn + 1 {
+			fits := lsn <= uint64(len(a)) && slices.Equal(a[:lsn], b[:lsn]) && lsn+1 >= source.first
+			if got := keep(dbkernel.StagedChunk{Epoch: staged.epochAt(lsn), LSN: lsn}); got != fits {
+				t.Fatalf("seed %d: a chunk at LSN %d is kept: %v, want %v\nsource %v\nstaged %v", seed, lsn, got, fits, source, staged)
+			}
+		}
 	}
 }
 
@@ -120,7 +170,13 @@ func TestDecideAgreesWithRecords(t *testing.T) {
 		for common < uint64(min(len(a), len(b))) && a[common] == b[common] {
 			common++
 		}
-		source := extent{history: a.history(), first: 1 + uint64(r.IntN(3))}
+		source := extent{history: a.history(), first: 1 + uint64(r.IntN(3)), commit: uint64(len(a))}
+		if r.IntN(4) == 0 {
+			source.damaged = uint64(r.IntN(len(a) + 1))
+		}
+		if r.IntN(4) == 0 {
+			source.logBytes, source.snapshotBytes = 2*longLogBytes, longLogBytes/2
+		}
 		sink := b.history()
 		if err := sink.check(); err != nil {
 			t.Fatalf("seed %d: a sound history is refused: %v", seed, err)
@@ -128,7 +184,7 @@ func TestDecideAgreesWithRecords(t *testing.T) {
 		v := decide(source, sink)
 		want := "truncate"
 		switch {
-		case common == sink.lsn && source.first > sink.lsn+1:
+		case common == sink.lsn && (source.first > sink.lsn+1 || source.damaged > sink.lsn || sink.lsn == 0 && source.logBytes > 0):
 			want = "snapshot"
 		case common == sink.lsn:
 			want = "resume"
@@ -140,6 +196,11 @@ func TestDecideAgreesWithRecords(t *testing.T) {
 		got := describe(v)
 		if !hasWord(got, want) || v.truncate != nil && v.truncate.lsn != common || v.resumeFrom != 0 && v.resumeFrom != sink.lsn+1 {
 			t.Fatalf("seed %d: got %q, want %q, common point %d\nsource %v\nsink   %v", seed, got, want, common, source, sink)
+		}
+		if v.truncate != nil {
+			if err := (truncation{lsn: v.truncate.lsn, source: source.history}).confirm(sink); err != nil {
+				t.Fatalf("seed %d: the sink comes to another verdict: %v", seed, err)
+			}
 		}
 	}
 }

@@ -24,9 +24,11 @@ type kernelNode struct {
 	id      string
 	dir     string
 	replica bool
-	address string // stays the same across restarts
+	address string                                            // stays the same across restarts
+	tune    func(*dbkernel.Options, *dbkernel.StorageOptions) // may be nil
 
 	db       *dbkernel.DB
+	store    replicator.Store
 	server   *grpc.Server
 	source   *replicator.Source
 	serving  sync.WaitGroup
@@ -41,17 +43,21 @@ func newKernelNode(t *testing.T, id string, replica bool) *kernelNode {
 
 func (n *kernelNode) start(upstreams ...string) {
 	n.t.Helper()
-	db, err := dbkernel.Open(dbkernel.Options{Dir: n.dir})
+	options, storage := dbkernel.Options{Dir: n.dir}, dbkernel.DefaultStorage()
+	storage.Engine, storage.SegmentSize, storage.MemtableSize = dbkernel.EngineBolt, 256<<10, 256<<10
+	if n.tune != nil {
+		n.tune(&options, &storage)
+	}
+	db, err := dbkernel.Open(options)
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	n.db = db
-	storage := dbkernel.DefaultStorage()
-	storage.Engine, storage.SegmentSize, storage.MemtableSize = dbkernel.EngineBolt, 256<<10, 256<<10
 	if err := db.Configure(ns, dbkernel.NamespaceOptions{Replica: n.replica, Storage: storage}); err != nil {
 		n.t.Fatal(err)
 	}
 	store := replicator.KernelStore(db)
+	n.store = store
 	n.source = replicator.NewSource(replicator.SourceOptions{NodeID: n.id, Store: store, Heartbeat: 20 * time.Millisecond})
 	n.server = grpc.NewServer(replicator.ServerOptions()...)
 	dbv1.RegisterReplicationServer(n.server, replicator.NewService(n.source, replicator.NewAcceptor(replicator.AcceptorOptions{NodeID: n.id, Store: store})))
@@ -65,11 +71,17 @@ func (n *kernelNode) start(upstreams ...string) {
 			n.t.Errorf("%s: serve: %v", n.id, err)
 		}
 	})
-	if len(upstreams) == 0 {
-		return
+	if len(upstreams) > 0 {
+		n.follow(upstreams...)
 	}
+}
+
+// follow begins to follow the namespace.
+func (n *kernelNode) follow(upstreams ...string) {
+	n.t.Helper()
+	var err error
 	n.upstream, err = replicator.NewUpstream(replicator.UpstreamOptions{
-		Name: "up", NodeID: n.id, Addresses: upstreams, Namespaces: []string{ns}, Store: store,
+		Name: "up", NodeID: n.id, Addresses: upstreams, Namespaces: []string{ns}, Store: n.store,
 	})
 	if err != nil {
 		n.t.Fatal(err)

@@ -3,31 +3,55 @@ package replicator
 import (
 	"testing"
 	"time"
+
+	dbv1 "github.com/unisondb/unisondb/sdk/proto/db/v1"
 )
 
-// lagTest has two clocks that have nothing to do with each other.
+// lagTest has clocks that have nothing to do with each other: this node's, its
+// source's, the owner's.
 type lagTest struct {
 	lag
-	local, source time.Time
+	local, sourceClock, ownerClock time.Time
 }
 
 func newLagTest() *lagTest {
-	l := &lagTest{local: time.Unix(5_000, 0), source: time.Unix(9_000_000, 0)}
+	l := &lagTest{local: time.Unix(5_000, 0), sourceClock: time.Unix(9_000_000, 0), ownerClock: time.Unix(700, 0)}
 	l.now = func() time.Time { return l.local }
 	l.begin(time.Second)
 	return l
 }
 
-func (l *lagTest) pass(d time.Duration) { l.local, l.source = l.local.Add(d), l.source.Add(d) }
+func (l *lagTest) pass(d time.Duration) {
+	l.local, l.sourceClock, l.ownerClock = l.local.Add(d), l.sourceClock.Add(d), l.ownerClock.Add(d)
+}
 
+// beat is a heartbeat of a source that knows nothing of the owner.
 func (l *lagTest) beat(commit, backlog uint64) {
-	l.heartbeat(beat{source: l.source, commit: commit}, backlog)
+	l.heartbeat(&dbv1.Heartbeat{SourceTimeUnixNano: l.sourceClock.UnixNano(), CommitLsn: commit, BacklogBytes: backlog})
+}
+
+// relayed is a heartbeat of a relayer that heard the owner a while ago.
+func (l *lagTest) relayed(commit uint64, age time.Duration, ownerCommit, ownerBacklog uint64) {
+	l.heartbeat(&dbv1.Heartbeat{
+		SourceTimeUnixNano: l.sourceClock.UnixNano(), CommitLsn: commit, Hops: 1,
+		OwnerTimeUnixNano: l.ownerClock.Add(-age).UnixNano(), OwnerCommitLsn: ownerCommit,
+		OwnerAgeNano: int64(age), OwnerBacklogBytes: ownerBacklog,
+	})
 }
 
 func (l *lagTest) want(t *testing.T, records, bytes uint64, behind time.Duration) {
 	t.Helper()
-	if got := l.status(); got != (LagStatus{Known: true, Records: records, Bytes: bytes, Behind: behind}) {
+	got := l.status()
+	got.Owner = OwnerLag{}
+	if got != (LagStatus{Known: true, Records: records, Bytes: bytes, Behind: behind}) {
 		t.Errorf("%+v, want %d records, %d bytes, %v", got, records, bytes, behind)
+	}
+}
+
+func (l *lagTest) wantOwner(t *testing.T, records, bytes uint64, behind time.Duration) {
+	t.Helper()
+	if got := l.status().Owner; got != (OwnerLag{Known: true, Records: records, Bytes: bytes, Behind: behind, Hops: 2}) {
+		t.Errorf("%+v, want %d records, %d bytes, %v behind the owner", got, records, bytes, behind)
 	}
 }
 
@@ -55,6 +79,9 @@ func TestLagOfAStream(t *testing.T) {
 	l.end()
 	l.pass(time.Minute)
 	l.want(t, 0, 0, time.Minute)
+	if got := l.status().Owner; got.Known {
+		t.Errorf("an owner that nobody spoke of: %+v", got)
+	}
 }
 
 func TestLagAcrossSources(t *testing.T) {
@@ -63,7 +90,7 @@ func TestLagAcrossSources(t *testing.T) {
 	l.reached(10, 0)
 	l.end()
 	l.pass(time.Minute)
-	l.source = l.source.Add(-48 * time.Hour) // another source with another clock
+	l.sourceClock = l.sourceClock.Add(-48 * time.Hour) // another source with another clock
 	l.begin(time.Second)
 	l.want(t, 0, 0, time.Minute)
 	l.beat(50, 100)
@@ -72,18 +99,109 @@ func TestLagAcrossSources(t *testing.T) {
 	l.want(t, 0, 0, 0)
 }
 
-// TestLagOfASteppingClock: what was fresh doesn't become stale because the source's
-// clock was set.
+// TestLagOfTheOwner: over two hops, while the first of them breaks.
+func TestLagOfTheOwner(t *testing.T) {
+	l := newLagTest()
+	l.relayed(10, 0, 10, 0)
+	l.reached(10, 0)
+	l.wantOwner(t, 0, 0, 0)
+	l.pass(time.Second)
+	l.relayed(10, 200*time.Millisecond, 30, 5000) // the relayer itself lacks 20 records
+	l.want(t, 0, 0, 0)
+	l.wantOwner(t, 20, 5000, time.Second)
+	l.pass(time.Second)
+	l.relayed(30, 100*time.Millisecond, 40, 100)
+	l.reached(30, 0)
+	// It is where the owner was 1.2 s ago.
+	l.wantOwner(t, 10, 100, 1200*time.Millisecond)
+	l.reached(40, 0)
+	l.wantOwner(t, 0, 0, 0)
+	// The relayer hears nothing more of the owner, and says so.
+	last := l.ownerClock.Add(-100 * time.Millisecond).UnixNano()
+	for range 10 {
+		l.pass(time.Second)
+		l.heartbeat(&dbv1.Heartbeat{
+			SourceTimeUnixNano: l.sourceClock.UnixNano(), CommitLsn: 40, Hops: 1,
+			OwnerTimeUnixNano: last, OwnerCommitLsn: 40, OwnerAgeNano: l.ownerClock.UnixNano() - last,
+		})
+	}
+	l.want(t, 0, 0, 0)
+	l.wantOwner(t, 0, 0, 10100*time.Millisecond)
+	if got := l.report(); got.Hops != 2 || got.Stamp != last || got.Age != 10100*time.Millisecond || got.CommitLSN != 40 {
+		t.Errorf("passed on: %+v", got)
+	}
+}
+
+// TestLagOfTheOwnerByAnotherWay: the owner's clock goes on at another source,
+// whichever of the two hears it later.
+func TestLagOfTheOwnerByAnotherWay(t *testing.T) {
+	l := newLagTest()
+	l.relayed(10, 0, 10, 0)
+	l.reached(10, 0)
+	l.pass(time.Second)
+	l.relayed(10, 0, 20, 0)
+	l.end()
+	l.sourceClock = l.sourceClock.Add(3 * time.Hour)
+	l.begin(time.Second)
+	l.relayed(12, 5*time.Second, 8, 0) // an older word
+	l.wantOwner(t, 10, 0, time.Second)
+	l.pass(time.Second)
+	l.relayed(20, 0, 20, 0)
+	l.wantOwner(t, 10, 0, 2*time.Second)
+	l.reached(20, 0)
+	l.wantOwner(t, 0, 0, 0)
+}
+
+// TestLagOfASteppingClock: what was fresh doesn't become stale because a clock
+// was set, and nothing becomes fresh by it.
 func TestLagOfASteppingClock(t *testing.T) {
-	for _, step := range []time.Duration{-time.Hour, time.Hour} {
+	for _, step := range []time.Duration{-time.Hour, -10 * time.Second, 10 * time.Second, time.Hour} {
 		l := newLagTest()
-		l.beat(10, 0)
-		l.reached(10, 0)
+		for range 100 {
+			l.pass(time.Second)
+			l.relayed(10, 0, 10, 0)
+			l.reached(10, 0)
+		}
 		l.pass(time.Second)
-		l.source = l.source.Add(step)
-		l.beat(20, 0)
+		l.relayed(20, 0, 20, 0) // not reached
 		l.pass(time.Second)
-		l.want(t, 10, 0, 2*time.Second)
+		l.sourceClock, l.ownerClock = l.sourceClock.Add(step), l.ownerClock.Add(step)
+		l.relayed(30, 0, 30, 0)
+		l.pass(time.Second)
+		if got := l.status(); got.Behind != 3*time.Second || got.Owner.Behind != 3*time.Second {
+			t.Errorf("clock set by %v: %+v", step, got)
+		}
+		l.reached(20, 0) // which the source had two seconds ago
+		if got := l.status(); got.Behind < 2*time.Second || got.Behind > 12*time.Second || got.Owner.Behind != got.Behind {
+			t.Errorf("clock set by %v: %+v at LSN 20", step, got)
+		}
+		l.reached(30, 0)
+		l.pass(time.Second)
+		l.relayed(31, 0, 31, 0)
+		if got := l.status(); got.Behind < time.Second || got.Behind > 12*time.Second {
+			t.Errorf("clock set by %v: %+v at LSN 30", step, got)
+		}
+		for range 61 { // a small step is forgotten within a minute
+			l.pass(time.Second)
+			l.relayed(31, 0, 31, 0)
+		}
+		l.reached(31, 0)
+		l.pass(time.Second)
+		l.relayed(40, 0, 40, 0)
+		if got := l.status(); got.Behind != time.Second || got.Owner.Behind != time.Second {
+			t.Errorf("clock set by %v: %+v a minute later", step, got)
+		}
+	}
+}
+
+// TestSteadyClock: what a source stamps heartbeats with isn't moved by setting its clock.
+func TestSteadyClock(t *testing.T) {
+	now := time.Now()
+	c := newSteadyClock(func() time.Time { return now })
+	first := c.stamp()
+	now = now.Add(time.Second)
+	if got := c.stamp() - first; first != c.start.UnixNano() || got != int64(time.Second) {
+		t.Errorf("%d ns in a second, from %d on", got, first)
 	}
 }
 
@@ -93,8 +211,8 @@ func TestLagBoundsItsMemory(t *testing.T) {
 		l.pass(time.Second)
 		l.beat(10+i, 0)
 	}
-	if len(l.marks) > maxMarks {
-		t.Fatalf("%d marks", len(l.marks))
+	if n := len(l.source.marks); n > maxMarks {
+		t.Fatalf("%d marks", n)
 	}
 	l.reached(50_000, 0)
 	if got := l.status().Behind; got < 49_000*time.Second || got > 52_000*time.Second {

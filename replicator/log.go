@@ -16,6 +16,25 @@ type SourceLog interface {
 	// the log under name until closed. dbkernel.ErrTrimmed where the log
 	// doesn't reach back to from; dbkernel.ErrGap where from is beyond the end + 1.
 	Tail(name string, from uint64) (Reader, error)
+
+	// SnapshotCost says roughly what following costs in bytes: by the log, from
+	// its first record on, and by a snapshot.
+	SnapshotCost() (logBytes, snapshotBytes int64)
+	// ReadChunk reads about maxBytes of the cells of a range, at the newest state
+	// that may be read. The chunk's End says how far it got.
+	ReadChunk(ctx context.Context, r dbkernel.KeyRange, maxBytes int) (dbkernel.Chunk, error)
+	// SnapshotEnd says what completes the chunks that were read before the call.
+	SnapshotEnd(ctx context.Context) (dbkernel.SnapshotEnd, error)
+
+	// Marks lists the newest marks that the B+tree has the digests of, newest first.
+	Marks() []dbkernel.Mark
+	// Digests are those of all ranges at a mark. dbkernel.ErrNotFound.
+	Digests(mark uint64) ([dbkernel.DigestRanges]uint64, error)
+	// ReadRange reads about maxBytes of the cells of a range of the digests, from
+	// a key on; more says that the range goes on behind them.
+	ReadRange(ctx context.Context, r int, from []byte, maxBytes int) (c dbkernel.Chunk, more bool, err error)
+	// Integrity says what is known to be damaged.
+	Integrity() dbkernel.Integrity
 }
 
 // Reader follows a log. It is for one goroutine, except Ack.
@@ -40,6 +59,17 @@ type SinkLog interface {
 	Append(ctx context.Context, records [][]byte, commit uint64) error
 	// SetCommit raises the commit LSN without records.
 	SetCommit(commit uint64)
+
+	Marks() []dbkernel.Mark
+	Digests(mark uint64) ([dbkernel.DigestRanges]uint64, error)
+	Integrity() dbkernel.Integrity
+	// NoteDifference reports that the digests differ from the source's at a mark,
+	// and in which ranges, as far as that is known.
+	NoteDifference(mark uint64, ranges []int)
+	// RepairRange makes the cells of a range of the digests, within the chunk's
+	// key range, those of the chunk, as far as nothing newer has happened to them
+	// here. It says how many that changed.
+	RepairRange(ctx context.Context, r int, c dbkernel.Chunk) (changed int, err error)
 }
 
 // Log is a namespace as replication sees it.
@@ -48,17 +78,52 @@ type Log interface {
 	SinkLog
 }
 
+// Stage is a copy of a namespace in the making. It survives the process at any moment,
+// and nothing of it is read before Install. dbkernel.Stage says more of each method.
+type Stage interface {
+	Lineage() dbkernel.Lineage
+	// EpochTable is the history that the chunks belong to.
+	EpochTable() []dbkernel.EpochStart
+	Chunks() []dbkernel.StagedChunk
+	// Rebase makes epochs the stage's history and drops chunks that keep doesn't want.
+	Rebase(epochs []dbkernel.EpochStart, keep func(dbkernel.StagedChunk) bool) error
+	Missing() []dbkernel.KeyRange
+	// Put adds chunks in one transaction; they are durable when it returns.
+	Put(ctx context.Context, chunks []dbkernel.Chunk) error
+	// Finish begins the log behind the lowest chunk.
+	Finish(ctx context.Context, end dbkernel.SnapshotEnd) error
+	// FromStart begins a log that needs no chunks; the stage is ready at target.
+	FromStart(epochs []dbkernel.EpochStart, target uint64) error
+	// Log takes the records; nil before Finish or FromStart.
+	Log() Log
+	// Ready reports whether the stage can be installed.
+	Ready() bool
+	// WaitReady waits until it can be.
+	WaitReady(ctx context.Context) error
+	// Install makes the stage the namespace; what was there goes aside.
+	Install(ctx context.Context, reason string) (Log, error)
+	Discard() error
+}
+
 // Store finds and makes a node's namespaces.
 type Store interface {
 	// Open answers dbkernel.ErrNamespaceNotFound where there is none.
 	Open(namespace string) (Log, error)
-	// Create makes an empty replica of the given lineage; its first files are
-	// fsynced when it returns.
-	Create(namespace string, lineage dbkernel.Lineage) (Log, error)
+	// Stage opens the stage of a namespace, or makes an empty one. One of
+	// another lineage is discarded first.
+	Stage(namespace string, lineage dbkernel.Lineage) (Stage, error)
+	// Staged opens the stage of a namespace. dbkernel.ErrNamespaceNotFound.
+	Staged(namespace string) (Stage, error)
+	// Truncate cuts off the records above LSN after, which are set aside first.
+	// The handle that Open gave is superseded. dbkernel.ErrPastFork.
+	Truncate(ctx context.Context, namespace string, after uint64, reason string) error
+	// Accepted is the lineage that an operator named for the namespace; zero: none.
+	Accepted(namespace string) dbkernel.Lineage
 }
 
 // KernelStore makes a Store of the kernel's DB. Namespaces that are to be
-// followed must have been configured as replicas.
+// followed must have been configured as replicas. Nothing is accepted: what an operator
+// names is for whoever embeds the store to answer.
 func KernelStore(db *dbkernel.DB) Store { return kernelStore{db} }
 
 type kernelStore struct{ db *dbkernel.DB }
@@ -67,9 +132,20 @@ func (s kernelStore) Open(namespace string) (Log, error) {
 	return kernelLogOf(s.db.Namespace(namespace))
 }
 
-func (s kernelStore) Create(namespace string, lineage dbkernel.Lineage) (Log, error) {
-	return kernelLogOf(s.db.Create(namespace, lineage))
+func (s kernelStore) Stage(namespace string, lineage dbkernel.Lineage) (Stage, error) {
+	return kernelStageOf(s.db.Stage(namespace, lineage))
 }
+
+func (s kernelStore) Staged(namespace string) (Stage, error) {
+	return kernelStageOf(s.db.Staged(namespace))
+}
+
+func (s kernelStore) Truncate(ctx context.Context, namespace string, after uint64, reason string) error {
+	_, err := s.db.Truncate(ctx, namespace, after, reason)
+	return err
+}
+
+func (s kernelStore) Accepted(string) dbkernel.Lineage { return dbkernel.Lineage{} }
 
 func kernelLogOf(n *dbkernel.Namespace, err error) (Log, error) {
 	if err != nil {
@@ -87,4 +163,25 @@ func (l kernelLog) Tail(name string, from uint64) (Reader, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+func kernelStageOf(s *dbkernel.Stage, err error) (Stage, error) {
+	if err != nil {
+		return nil, err
+	}
+	return kernelStage{s}, nil
+}
+
+// kernelStage is a *dbkernel.Stage; Log and Install need the interface's types.
+type kernelStage struct{ *dbkernel.Stage }
+
+func (s kernelStage) Log() Log {
+	if n := s.Stage.Log(); n != nil {
+		return kernelLog{n}
+	}
+	return nil
+}
+
+func (s kernelStage) Install(ctx context.Context, reason string) (Log, error) {
+	return kernelLogOf(s.Stage.Install(ctx, reason))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,6 +43,9 @@ type node struct {
 	acceptor *replicator.Acceptor
 	serving  sync.WaitGroup
 	upstream *replicator.Upstream
+
+	owns      atomic.Bool
+	following atomic.Pointer[replicator.Upstream]
 }
 
 func newNode(t *testing.T, network *replicatortest.Network, id string) *node {
@@ -56,8 +60,10 @@ func hash(s string) (h uint64) {
 }
 
 // serve opens the node's door at its id.
-func (n *node) serve() {
-	n.source = replicator.NewSource(replicator.SourceOptions{NodeID: n.id, Store: n.store, Clock: n.clock, Heartbeat: n.heartbeat})
+func (n *node) serve() { n.serveFrom(n.store) }
+
+func (n *node) serveFrom(store replicator.Store) {
+	n.source = replicator.NewSource(replicator.SourceOptions{NodeID: n.id, Store: store, Clock: n.clock, Heartbeat: n.heartbeat, Owner: n.ownerReport})
 	n.acceptor = replicator.NewAcceptor(replicator.AcceptorOptions{NodeID: n.id, Store: n.store, Clock: n.clock, Accept: n.accept})
 	n.server = grpc.NewServer(replicator.ServerOptions()...)
 	dbv1.RegisterReplicationServer(n.server, replicator.NewService(n.source, n.acceptor))
@@ -69,6 +75,17 @@ func (n *node) serve() {
 	})
 }
 
+// ownerReport is what the node tells those who follow it.
+func (n *node) ownerReport(string) replicator.OwnerReport {
+	if u := n.following.Load(); u != nil {
+		return u.Owner(ns)
+	}
+	if n.owns.Load() {
+		return replicator.OwnerReport{NodeID: n.id}
+	}
+	return replicator.OwnerReport{}
+}
+
 // follow starts following the namespace from the given addresses.
 func (n *node) follow(addresses ...string) {
 	n.start(replicator.UpstreamOptions{Addresses: addresses, Namespaces: []string{ns}})
@@ -78,7 +95,7 @@ func (n *node) start(o replicator.UpstreamOptions) {
 	n.t.Helper()
 	r := rand.New(rand.NewPCG(hash(n.id), 5))
 	var mu sync.Mutex
-	o.Name, o.NodeID, o.Store, o.Dial, o.Clock, o.Heartbeat = "up", n.id, n.store, n.network.Dial, n.clock, n.heartbeat
+	o.Name, o.NodeID, o.Store, o.Dial, o.Clock, o.Heartbeat = "up", n.id, n.store, n.network.Dialler(n.id), n.clock, n.heartbeat
 	o.Rand = func() float64 {
 		mu.Lock()
 		defer mu.Unlock()
@@ -89,6 +106,7 @@ func (n *node) start(o replicator.UpstreamOptions) {
 		n.t.Fatal(err)
 	}
 	n.upstream = u
+	n.following.Store(u)
 	u.Start()
 }
 
@@ -99,6 +117,7 @@ func (n *node) stop() {
 			n.t.Errorf("%s: close: %v", n.id, err)
 		}
 		n.upstream = nil
+		n.following.Store(nil)
 	}
 	if n.server != nil {
 		n.source.Interrupt()
@@ -150,6 +169,7 @@ func (n *node) awaitEqual(owner *replicatortest.Log) {
 // ownerLog makes the owner's log in the node's store.
 func (n *node) ownerLog() *replicatortest.Log {
 	l := n.store.Add(ns, lineage)
+	n.owns.Store(true)
 	l.StartEpoch(1)
 	return l
 }

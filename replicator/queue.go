@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"sync"
+
+	"github.com/unisondb/unisondb/dbkernel"
 )
 
 // queue hands what arrived to the goroutine that appends it. It is bounded in
@@ -19,16 +21,24 @@ type queue struct {
 	ready, space chan struct{}
 }
 
-// intake is what arrived, in order: an answer to the hello first, records,
-// and the newest commit LSN.
+// intake is what arrived, in order: an answer to the hello first, records or
+// chunks, and the newest commit LSN.
 type intake struct {
-	answer  *resumption
+	answer  *answer
 	records [][]byte
-	bytes   int    // of records
+	chunks  []dbkernel.Chunk
+	bytes   int    // of records and chunks
 	last    uint64 // LSN of the last record; 0: none
 	commit  uint64
-	beat    bool   // a heartbeat was among it, which asks for an acknowledgement
-	owner   string // of the namespace, as the heartbeat has it; may be empty
+	beat    bool            // a heartbeat was among it, which asks for an acknowledgement
+	owner   string          // of the namespace, as the heartbeat has it; may be empty
+	marks   []dbkernel.Mark // of the newest heartbeat
+	end     *dbkernel.SnapshotEnd
+	ready   bool // from this end: the stage can be installed
+}
+
+func (i *intake) empty() bool {
+	return i.answer == nil && len(i.records) == 0 && len(i.chunks) == 0 && i.commit == 0 && !i.beat && i.end == nil && !i.ready
 }
 
 func (i *intake) add(more intake) {
@@ -41,6 +51,12 @@ func (i *intake) add(more intake) {
 	i.commit = max(i.commit, more.commit)
 	i.beat = i.beat || more.beat
 	i.owner = cmp.Or(more.owner, i.owner)
+	i.chunks = append(i.chunks, more.chunks...)
+	if more.beat {
+		i.marks = more.marks
+	}
+	i.end = cmp.Or(more.end, i.end)
+	i.ready = i.ready || more.ready
 }
 
 func newQueue(limit int) *queue {
@@ -101,7 +117,7 @@ func (q *queue) tryTake() (item intake, ok bool, err error) {
 	defer q.mu.Unlock()
 	item, q.pending = q.pending, intake{}
 	signal(q.space)
-	if item.answer == nil && len(item.records) == 0 && item.commit == 0 && !item.beat {
+	if item.empty() {
 		return intake{}, false, q.err
 	}
 	return item, true, nil

@@ -31,6 +31,11 @@ const (
 	CodeFrozen              = "NAMESPACE_FROZEN"     // the sink's namespace takes no writes
 	CodeDamaged             = "DAMAGED"              // stored bytes aren't what was written
 	CodeQuarantined         = "QUARANTINED"          // the source can't open its own namespace
+	CodeSuperseded          = "NAMESPACE_SUPERSEDED" // the namespace was cut off or replaced under the stream
+	CodeCopyArriving        = "COPY_ARRIVING"        // what is here is served while a new copy arrives beside it
+	CodeNotMarked           = "NOT_MARKED"           // the source has no digests of that mark
+	CodeForbidden           = "FORBIDDEN"            // this node may not follow that
+	CodeTLSFailed           = "TLS_FAILED"           // one end doesn't take the other's certificate
 	CodeUnavailable         = "UNAVAILABLE"          // anything that passes
 )
 
@@ -96,6 +101,8 @@ func (r *Refusal) Status() *status.Status {
 		code = codes.InvalidArgument
 	case r.Code == CodeDamagedRecord || r.Code == CodeDamaged || r.Code == CodeQuarantined:
 		code = codes.DataLoss
+	case r.Code == CodeForbidden:
+		code = codes.PermissionDenied
 	case r.Retryable:
 		code = codes.Unavailable
 	}
@@ -126,6 +133,9 @@ func refusalOf(err error) error {
 				Retryable: retryable(st.Code(), info), cause: err,
 			}
 		}
+	}
+	if r, found := tlsFailure(st, err); found {
+		return r
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package replicator_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -47,7 +48,7 @@ func TestFollow(t *testing.T) {
 			f := owner.source.Followers()
 			return len(f) == 1 && f[0].NodeID == "edge" && f[0].DurableLSN == l.Status().LSN && f[0].AppliedLSN == l.Status().LSN
 		})
-		for name, acked := range l.Pins() {
+		for name, acked := range followerPins(l) {
 			if acked != l.Status().LSN {
 				t.Errorf("pin %s at %d", name, acked)
 			}
@@ -113,7 +114,7 @@ func TestAcknowledgedIsDurable(t *testing.T) {
 			if len(f) != 1 || f[0].DurableLSN > durable || f[0].AppliedLSN > relayer.log().Status().CommitLSN {
 				t.Fatalf("%+v is acknowledged, durable is LSN %d", f, durable)
 			}
-			for name, acked := range l.Pins() {
+			for name, acked := range followerPins(l) {
 				if acked > durable {
 					t.Fatalf("pin %s is at LSN %d, durable is %d", name, acked, durable)
 				}
@@ -185,36 +186,6 @@ func TestRefusals(t *testing.T) {
 			state: replicator.StateStalled, code: replicator.CodeLineageMismatch,
 		},
 		{
-			name: "trimmed",
-			prepare: func(owner, _ *node) {
-				l := owner.ownerLog()
-				write(l, 10)
-				l.Trim(5)
-			},
-			state: replicator.StateBootstrapping, code: replicator.CodeLogTrimmed,
-		},
-		{
-			name: "trimmed, with old data",
-			prepare: func(owner, relayer *node) {
-				l := owner.ownerLog()
-				copyLog(l, relayer)
-				write(l, 10)
-				l.Trim(5)
-			},
-			state: replicator.StateStalled, code: replicator.CodeLogTrimmed,
-		},
-		{
-			name: "forked",
-			prepare: func(owner, relayer *node) {
-				l := owner.ownerLog()
-				write(l, 10)
-				copyLog(l, relayer)
-				l.Cut(5)
-				l.StartEpoch(2)
-			},
-			state: replicator.StateForked, code: replicator.CodeForked,
-		},
-		{
 			name: "source behind, then caught up",
 			prepare: func(owner, relayer *node) {
 				l := owner.ownerLog()
@@ -284,20 +255,27 @@ func copyLog(l *replicatortest.Log, to *node) {
 	}
 }
 
-// TestTrimmedUnderway: a follower that loses its place in the log is told so.
-func TestTrimmedUnderway(t *testing.T) {
+// TestForkIsCutOff: a follower whose records aren't the source's drops those that the source
+// doesn't have, and no more, and goes on at once.
+func TestForkIsCutOff(t *testing.T) {
 	pair(t, func(owner, relayer *node) {
 		l := owner.ownerLog()
-		relayer.store.Prepare = func(l *replicatortest.Log) {
-			l.AppendDelay = func() time.Duration { return 10 * time.Second }
-		}
-		for range 40 {
-			l.Write(make([]byte, 1<<20))
-		}
+		write(l, 10)
+		copyLog(l, relayer)
+		l.Cut(5)
+		l.StartEpoch(2)
+		write(l, 2)
 		relayer.follow("hub")
-		relayer.await("the first append", func() bool { return relayer.log() != nil && relayer.log().Status().LSN > 0 })
-		l.Trim(41)
-		relayer.await("the refusal", func() bool { return relayer.status().Code == replicator.CodeLogTrimmed })
+		began := time.Now()
+		relayer.await("the cut", func() bool { return relayer.status().Forks.Truncated > 0 })
+		relayer.awaitEqual(l)
+		st := relayer.status()
+		if d := time.Since(began); d > 100*time.Millisecond || st.State != replicator.StateServing || st.Code != "" {
+			t.Errorf("after %v: %+v", d, st)
+		}
+		if st.Forks.Truncated != 1 || !strings.Contains(st.Forks.Last, "LSN 5") {
+			t.Errorf("%+v", st.Forks)
+		}
 	})
 }
 
@@ -312,8 +290,8 @@ func TestDamage(t *testing.T) {
 		relayer.follow("hub")
 		relayer.await("the refusal", func() bool { return relayer.status().Code == replicator.CodeDamagedRecord })
 		time.Sleep(time.Minute)
-		if got := relayer.log().Status().LSN; got > 10 {
-			t.Fatalf("LSN %d behind a damaged record", got)
+		if got := relayer.store.StagedLog(ns).Status().LSN; got > 10 || relayer.log() != nil {
+			t.Fatalf("LSN %d behind a damaged record, or a part of a first copy is served", got)
 		}
 		if n := relayer.status().Reconnects; n > 40 {
 			t.Errorf("%d streams in a minute", n)
@@ -467,23 +445,6 @@ func TestOfferRefused(t *testing.T) {
 	})
 }
 
-// TestOfferTrimmed: a source that dialled gets its refusal across before it leaves.
-func TestOfferTrimmed(t *testing.T) {
-	pair(t, func(owner, relayer *node) {
-		owner.stop()
-		owner.accept = func(string) bool { return true }
-		owner.serve()
-		l := relayer.ownerLog()
-		write(l, 10)
-		l.Trim(5)
-		relayer.start(replicator.UpstreamOptions{Addresses: []string{"hub"}, Offers: []string{ns}})
-		relayer.await("the refusal", func() bool {
-			st := owner.acceptor.Status()
-			return len(st) == 1 && st[0].Code == replicator.CodeLogTrimmed && st[0].State == replicator.StateBootstrapping
-		})
-	})
-}
-
 // TestSlowLink: several namespaces share a connection that carries less in
 // the time of silence than one batch of each; no stream is taken for dead.
 func TestSlowLink(t *testing.T) {
@@ -550,10 +511,23 @@ func TestBootstrapping(t *testing.T) {
 			l.Write(make([]byte, 1<<20))
 		}
 		relayer.follow("hub")
-		relayer.await("some records", func() bool { return relayer.log() != nil && relayer.log().Status().CommitLSN > 0 })
-		if got := relayer.log().Status().CommitLSN; got >= 31 || relayer.status().State != replicator.StateBootstrapping || !relayer.status().Connected {
-			t.Fatalf("at LSN %d of 31: %+v", got, relayer.status())
+		staged := func() uint64 {
+			if got := relayer.store.StagedLog(ns); got != nil {
+				return got.Status().CommitLSN
+			}
+			return 0
 		}
+		relayer.await("some records", func() bool { return staged() > 0 })
+		check := func() {
+			if got := staged(); got >= 31 || relayer.log() != nil || relayer.status().State != replicator.StateBootstrapping {
+				t.Fatalf("at LSN %d of 31: %+v", got, relayer.status())
+			}
+		}
+		check()
+		relayer.stop() // a part of a first copy is none after a restart, either
+		relayer.follow("hub")
+		relayer.await("the stream", func() bool { return relayer.status().Connected })
+		check()
 		write(l, 1)
 		relayer.await("serving", func() bool { return relayer.status().State == replicator.StateServing })
 		if got := relayer.log().Status().CommitLSN; got < 31 {
@@ -645,4 +619,12 @@ func TestUpstreamOptions(t *testing.T) {
 		t.Error(err)
 	}
 	u.Start() // does nothing
+}
+
+// followerPins are the pins of those who follow, with what each has acknowledged; the
+// feed has one of its own.
+func followerPins(l *replicatortest.Log) map[string]uint64 {
+	pins := l.Pins()
+	maps.DeleteFunc(pins, func(name string, _ uint64) bool { return !strings.HasPrefix(name, "follower/") })
+	return pins
 }

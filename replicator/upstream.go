@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -31,9 +32,11 @@ type UpstreamOptions struct {
 	Namespaces []string // to follow
 	Offers     []string // to offer: this node has them and the upstream receives
 
-	// Credentials secure the connection; nil: plain TCP.
+	// Credentials secure the connections; nil: plain TCP.
 	Credentials credentials.TransportCredentials
-	Logger      hclog.Logger // silent by default
+	// CredentialsOf are those for an address, where they differ; nil: Credentials for all.
+	CredentialsOf func(address string) credentials.TransportCredentials
+	Logger        hclog.Logger // silent by default
 	// Dial connects to an address; nil: TCP. Tests put a network of their own here.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// Clock and Rand serve lag and jitter; nil: time.Now and math/rand's Float64.
@@ -41,6 +44,12 @@ type UpstreamOptions struct {
 	Rand  func() float64
 	// Heartbeat is for what is offered; 0: DefaultHeartbeat.
 	Heartbeat time.Duration
+	// Compression is CompressionZstd, which is also what "" means, or CompressionNone; for both directions.
+	Compression string
+	// Acks, FollowerBytesPerSecond and SnapshotRate are for what is offered, as in SourceOptions.
+	Acks                   *Acks
+	FollowerBytesPerSecond int64
+	SnapshotRate           *rate.Limiter
 }
 
 // Upstream follows namespaces of another node, and offers it others, over one
@@ -51,6 +60,8 @@ type Upstream struct {
 	meters []*meter           // of what the connections receive, by address
 	sinks  []*Sink            // by namespace
 	source *Source
+	// hurries end the wait before a namespace's next attempt. Each has room for one.
+	hurries map[string]chan struct{}
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -64,22 +75,32 @@ func NewUpstream(o UpstreamOptions) (*Upstream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("upstream %q: %w", o.Name, err)
 	}
-	u := &Upstream{o: o}
+	u := &Upstream{o: o, hurries: map[string]chan struct{}{}}
+	for _, ns := range slices.Concat(o.Namespaces, o.Offers) {
+		u.hurries[ns] = make(chan struct{}, 1)
+	}
 	u.ctx, u.cancel = context.WithCancelCause(context.Background())
 	for _, address := range o.Addresses {
 		m := &meter{}
-		conn, err := connect(address, m.dialler(o.Dial), o.Credentials)
+		conn, err := connect(address, m.dialler(o.Dial), o.CredentialsOf(address))
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("upstream %q: address %q: %w", o.Name, address, err), u.closeConns())
 		}
 		u.conns, u.meters = append(u.conns, conn), append(u.meters, m)
 	}
+	unzip := new(decompressor)
 	for _, ns := range o.Namespaces {
-		s := NewSink(SinkOptions{NodeID: o.NodeID, Namespace: ns, Store: o.Store, Logger: o.Logger, Clock: o.Clock, UpstreamOf: o.NameOf})
+		s := NewSink(SinkOptions{
+			NodeID: o.NodeID, Namespace: ns, Store: o.Store, Logger: o.Logger, Clock: o.Clock, UpstreamOf: o.NameOf,
+			Compression: o.Compression, decompressor: unzip,
+		})
 		s.status.Upstream = o.NameOf(o.Addresses[0])
 		u.sinks = append(u.sinks, s)
 	}
-	u.source = NewSource(SourceOptions{NodeID: o.NodeID, Store: o.Store, Logger: o.Logger, Clock: o.Clock, Heartbeat: o.Heartbeat})
+	u.source = NewSource(SourceOptions{
+		NodeID: o.NodeID, Store: o.Store, Logger: o.Logger, Clock: o.Clock, Heartbeat: o.Heartbeat,
+		Compression: o.Compression, Acks: o.Acks, FollowerBytesPerSecond: o.FollowerBytesPerSecond, SnapshotRate: o.SnapshotRate,
+	})
 	return u, nil
 }
 
@@ -105,6 +126,9 @@ func (o UpstreamOptions) validated() (UpstreamOptions, error) {
 	}
 	if o.Credentials == nil {
 		o.Credentials = insecure.NewCredentials()
+	}
+	if o.CredentialsOf == nil {
+		o.CredentialsOf = func(string) credentials.TransportCredentials { return o.Credentials }
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
@@ -163,6 +187,25 @@ func (u *Upstream) closeConns() error {
 // Name is the upstream's name.
 func (u *Upstream) Name() string { return u.o.Name }
 
+// Hurry makes the next attempt to follow or offer a namespace at once, where this
+// end waits for it: somebody has removed what the last one failed for.
+func (u *Upstream) Hurry(namespace string) {
+	select {
+	case u.hurries[namespace] <- struct{}{}:
+	default: // it is not of this upstream, or hurries already
+	}
+}
+
+// Owner is what is known of the owner of a namespace; zero where it isn't followed.
+func (u *Upstream) Owner(namespace string) OwnerReport {
+	for _, s := range u.sinks {
+		if s.o.Namespace == namespace {
+			return s.Owner()
+		}
+	}
+	return OwnerReport{}
+}
+
 // Status says how each followed namespace does, in the order of the options.
 func (u *Upstream) Status() []SinkStatus {
 	out := make([]SinkStatus, len(u.sinks))
@@ -186,8 +229,21 @@ func (u *Upstream) followThrough(s *Sink) attempt {
 		if err != nil {
 			return false, err
 		}
-		return s.run(ctx, cancel, stream, u.o.Addresses[i], u.meters[i].bytes.Load)
+		return s.run(ctx, cancel, stream, u.link(i))
 	}
+}
+
+// link is the connection to an address, as the sinks see it.
+func (u *Upstream) link(i int) link {
+	return link{address: u.o.Addresses[i], meter: u.meters[i], open: func(ctx context.Context) (SinkStream, context.CancelCauseFunc, error) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		stream, err := dbv1.NewReplicationClient(u.conns[i]).Follow(ctx)
+		if err != nil {
+			cancel(err)
+			return nil, nil, fmt.Errorf("one more stream to %s: %w", u.o.Addresses[i], refusalOf(err))
+		}
+		return stream, cancel, nil
+	}}
 }
 
 func (u *Upstream) offerThrough(namespace string) attempt {
@@ -201,6 +257,10 @@ func (u *Upstream) offerThrough(namespace string) attempt {
 	}
 }
 
+// errNextStream ends a stream that was for something else than the next one,
+// which the sink wants at once from the same source.
+var errNextStream = errors.New("the next stream is for another purpose")
+
 // keep makes one stream after the other until the upstream is closed.
 func (u *Upstream) keep(namespace string, note func(address string, err error), try attempt) {
 	log := u.o.Logger.With("namespace", namespace)
@@ -212,6 +272,9 @@ func (u *Upstream) keep(namespace string, note func(address string, err error), 
 		if u.ctx.Err() != nil {
 			return
 		}
+		if progress && errors.Is(err, errNextStream) {
+			continue
+		}
 		note(address, err)
 		// One line for each new reason: an upstream that is away for a night doesn't fill the log.
 		if reason := fmt.Sprint(err); progress || reason != said {
@@ -220,17 +283,27 @@ func (u *Upstream) keep(namespace string, note func(address string, err error), 
 		}
 		select {
 		case <-time.After(b.next(progress, err == nil || asRefusal(err).Retryable)):
+		case <-u.hurries[namespace]:
 		case <-u.ctx.Done():
 		}
 	}
 }
 
+// connectPatience is how long an attempt waits for a connection where there
+// are other addresses. The connection is worked on meanwhile, so that one that takes
+// longer is there when its address has its turn again.
+const connectPatience = 500 * time.Millisecond
+
 // try makes one attempt; when it returns, its stream is cut.
 func (u *Upstream) try(try attempt, i int) (bool, error) {
 	ctx, cancel := context.WithCancelCause(u.ctx)
 	defer cancel(nil)
-	connecting := time.AfterFunc(helloTimeout, func() {
-		cancel(refuseForNow(CodeUnavailable, "no stream to %s within %v", u.o.Addresses[i], helloTimeout))
+	patience := helloTimeout
+	if len(u.conns) > 1 {
+		patience = connectPatience
+	}
+	connecting := time.AfterFunc(patience, func() {
+		cancel(refuseForNow(CodeUnavailable, "no stream to %s within %v", u.o.Addresses[i], patience))
 	})
 	client := dbv1.NewReplicationClient(firstContact{u.conns[i], connecting})
 	progress, err := try(ctx, cancel, client, i)

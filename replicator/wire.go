@@ -89,8 +89,15 @@ type hello struct {
 	version   uint32
 	nodeID    string
 	namespace string
+	purpose   dbv1.Purpose
 	history   history
 	maxPart   int
+	// compressions are what the sink takes, preferred ones first; compression is
+	// what the source has chosen of them.
+	compressions []dbv1.Compression
+	compression  dbv1.Compression
+	digests      uint64 // the mark that a stream for digests asks for
+	ranges       []int  // what a stream for repair asks for, ascending
 }
 
 func (h hello) proto() *dbv1.SinkMessage {
@@ -102,8 +109,11 @@ func (h hello) proto() *dbv1.SinkMessage {
 		Lineage:            lineageToProto(h.history.lineage),
 		Lsn:                h.history.lsn,
 		Epochs:             epochsToProto(h.history.epochs),
-		Compressions:       []dbv1.Compression{dbv1.Compression_COMPRESSION_NONE},
+		Compressions:       h.compressions,
 		MaxPartBytes:       uint32(h.maxPart),
+		Purpose:            h.purpose,
+		DigestsLsn:         h.digests,
+		RepairRanges:       rangesToProto(h.ranges),
 	}}}
 }
 
@@ -134,7 +144,27 @@ func parseHello(m *dbv1.SinkMessage) (h hello, err error) {
 	if n := p.GetMaxPartBytes(); n > 0 {
 		h.maxPart = int(min(max(n, minPartBytes), maxPartBytes))
 	}
-	return h, nil
+	h.compressions = p.GetCompressions()
+	h.purpose, h.digests = p.GetPurpose(), p.GetDigestsLsn()
+	if h.ranges, err = rangesFromProto(p.GetRepairRanges()); err != nil {
+		return h, err
+	}
+	return h, h.checkPurpose()
+}
+
+// checkPurpose checks that what is asked for can be.
+func (h hello) checkPurpose() error {
+	switch h.purpose {
+	case dbv1.Purpose_PURPOSE_UNSPECIFIED:
+		return nil
+	case dbv1.Purpose_PURPOSE_SNAPSHOT, dbv1.Purpose_PURPOSE_DIGESTS, dbv1.Purpose_PURPOSE_REPAIR:
+		if h.history.lineage.IsZero() {
+			return refuse(CodeInvalidMessage, "a stream for %v needs the lineage of what the follower has", h.purpose)
+		}
+		return nil
+	default:
+		return refuse(CodeUnsupportedProtocol, "the follower asks for a stream of purpose %d, which this node doesn't know: upgrade this node", h.purpose)
+	}
 }
 
 func checkNames(nodeID, namespace string) error {
@@ -156,16 +186,19 @@ func answerMessage(nodeID string, h hello, source extent, v verdict, heartbeat t
 	case v.truncate != nil:
 		a.Verdict = &dbv1.SourceAnswer_TruncateTo{TruncateTo: &dbv1.TruncateTo{
 			Lsn: v.truncate.lsn, Epoch: v.truncate.epoch, Reason: v.truncate.reason,
+			Lineage: lineageToProto(source.lineage), SourceLsn: source.lsn, Epochs: epochsToProto(source.epochs),
 		}}
 	case v.snapshotFrom != nil:
 		a.Verdict = &dbv1.SourceAnswer_SnapshotFrom{SnapshotFrom: &dbv1.SnapshotFrom{
-			FirstLsn: v.snapshotFrom.first, CommitLsn: source.commit,
+			FirstLsn: v.snapshotFrom.first, CommitLsn: source.committed().lsn,
 			Lineage: lineageToProto(source.lineage), Reason: v.snapshotFrom.reason,
+			Epochs:              epochsToProto(source.committed().epochs),
+			HeartbeatIntervalMs: uint32(heartbeat / time.Millisecond), EstimatedBytes: uint64(max(0, source.snapshotBytes)),
 		}}
 	default:
 		a.Verdict = &dbv1.SourceAnswer_Resume{Resume: &dbv1.Resume{
 			FromLsn: v.resumeFrom, Lineage: lineageToProto(source.lineage), Epochs: epochsToProto(source.epochs),
-			CommitLsn: source.commit, Compression: dbv1.Compression_COMPRESSION_NONE,
+			CommitLsn: source.commit, Compression: h.compression,
 			HeartbeatIntervalMs: uint32(heartbeat / time.Millisecond),
 		}}
 	}
@@ -178,72 +211,131 @@ func (v verdict) refusal() error {
 	case v.refused != nil:
 		return v.refused
 	case v.truncate != nil:
-		return forked(v.truncate.reason)
+		return refuseForNow(CodeForked, "%s: the follower cuts off what is behind, and asks again", v.truncate.reason)
 	case v.snapshotFrom != nil:
-		return refuse(CodeLogTrimmed, "%s", v.snapshotFrom.reason)
+		return refuseForNow(CodeLogTrimmed, "%s: the follower asks for a snapshot", v.snapshotFrom.reason)
 	default:
 		return nil
 	}
 }
 
-func forked(reason string) *Refusal {
-	return refuse(CodeForked, "%s. This build doesn't truncate: the follower stays as it is and can be read; "+
-		"to take the source's history, move the follower's namespace directory aside and restart it", reason)
+// answer is a checked SourceAnswer that isn't a refusal: exactly one field but the first is set.
+type answer struct {
+	source   string // node id
+	resume   *resumption
+	truncate *truncation
+	snapshot *snapshotOffer
 }
 
 // resumption is a checked Resume.
 type resumption struct {
-	source    string // node id
-	from      uint64
-	lineage   dbkernel.Lineage
-	commit    uint64
-	heartbeat time.Duration
+	from        uint64
+	history     history // the source's
+	commit      uint64
+	heartbeat   time.Duration
+	compression dbv1.Compression
 }
 
-// parseAnswer checks a source's answer to the hello; anything but a resume is a *Refusal.
-func parseAnswer(m *dbv1.SourceMessage, ours history) (r resumption, err error) {
-	a := m.GetAnswer()
-	if a == nil {
-		return r, refuse(CodeInvalidMessage, "the source begins with %T instead of an answer to the hello", m.GetBody())
+// snapshotOffer is a checked SnapshotFrom.
+type snapshotOffer struct {
+	source    extent // as far as it is committed
+	reason    string
+	heartbeat time.Duration
+	estimate  uint64 // bytes of all chunks, about
+}
+
+// parseAnswer checks a source's answer to the hello; a refusal is a *Refusal. ours is what
+// the hello said; a sink without lineage takes any.
+func parseAnswer(m *dbv1.SourceMessage, ours history) (a answer, err error) {
+	p := m.GetAnswer()
+	if p == nil {
+		return a, refuse(CodeInvalidMessage, "the source begins with %T instead of an answer to the hello", m.GetBody())
 	}
-	if v := a.GetProtocolVersion(); v < minProtocolVersion || v > protocolVersion {
-		return r, refuse(CodeUnsupportedProtocol,
+	if v := p.GetProtocolVersion(); v < minProtocolVersion || v > protocolVersion {
+		return a, refuse(CodeUnsupportedProtocol,
 			"the source answers in replication protocol %d, this node speaks %d to %d: upgrade the older of the two", v, minProtocolVersion, protocolVersion)
 	}
-	r.source = clip(a.GetNodeId(), maxNodeIDLen)
-	switch v := a.GetVerdict().(type) {
+	a.source = clip(p.GetNodeId(), maxNodeIDLen)
+	switch v := p.GetVerdict().(type) {
 	case *dbv1.SourceAnswer_Resume:
-		return r, r.parse(v.Resume, ours)
+		a.resume, err = parseResume(v.Resume, ours)
 	case *dbv1.SourceAnswer_TruncateTo:
-		return r, forked(clip(v.TruncateTo.GetReason(), maxReasonLen))
+		a.truncate, err = parseTruncateTo(v.TruncateTo, ours)
 	case *dbv1.SourceAnswer_SnapshotFrom:
-		return r, refuse(CodeLogTrimmed, "%s", clip(v.SnapshotFrom.GetReason(), maxReasonLen))
+		a.snapshot, err = parseSnapshotFrom(v.SnapshotFrom, ours)
 	case *dbv1.SourceAnswer_Refused:
-		return r, refusalFrom(v.Refused)
+		err = refusalFrom(v.Refused)
 	default:
-		return r, refuse(CodeInvalidMessage, "the source's answer carries nothing that this build knows: upgrade this node")
+		err = refuse(CodeInvalidMessage, "the source's answer carries nothing that this build knows: upgrade this node")
 	}
+	return a, err
 }
 
-func (r *resumption) parse(p *dbv1.Resume, ours history) (err error) {
-	if r.lineage, err = lineageFromProto(p.GetLineage()); err != nil {
-		return err
+// parseHistory checks what a source says of its own history, and that it is of our namespace.
+func parseHistory(lineage []byte, lsn uint64, epochs []*dbv1.EpochStart, ours history) (h history, err error) {
+	if h.lineage, err = lineageFromProto(lineage); err != nil {
+		return h, err
 	}
-	if r.lineage.IsZero() {
-		return refuse(CodeInvalidMessage, "the source resumes without a lineage")
+	if h.lineage.IsZero() {
+		return h, refuse(CodeInvalidMessage, "the source answers without a lineage")
 	}
-	if !ours.lineage.IsZero() && r.lineage != ours.lineage {
-		return refuse(CodeLineageMismatch, "the source resumes with lineage %s, this node has %s: it keeps what it has", r.lineage, ours.lineage)
+	if !ours.lineage.IsZero() && h.lineage != ours.lineage {
+		return h, refuse(CodeLineageMismatch, "the source answers with lineage %s, asked for was %s: this node keeps what it has", h.lineage, ours.lineage)
 	}
-	if r.from = p.GetFromLsn(); r.from != ours.lsn+1 {
-		return refuse(CodeInvalidMessage, "the source resumes from LSN %d, asked for %d", r.from, ours.lsn+1)
+	if h.epochs, err = epochsFromProto(epochs); err != nil {
+		return h, err
 	}
-	if c := p.GetCompression(); c > dbv1.Compression_COMPRESSION_NONE {
-		return refuse(CodeInvalidMessage, "the source chose compression %v, which wasn't offered", c)
+	h.lsn = lsn
+	if err := h.check(); err != nil {
+		return h, refuse(CodeInvalidMessage, "the source's history doesn't make sense: %v", err)
 	}
-	r.commit = p.GetCommitLsn()
-	r.heartbeat = min(max(time.Duration(p.GetHeartbeatIntervalMs())*time.Millisecond, minHeartbeat), maxHeartbeat)
-	return nil
+	return h, nil
+}
+
+func parseResume(p *dbv1.Resume, ours history) (*resumption, error) {
+	r := &resumption{from: p.GetFromLsn(), commit: p.GetCommitLsn(), heartbeat: heartbeatFromProto(p.GetHeartbeatIntervalMs())}
+	if r.from != ours.lsn+1 {
+		return nil, refuse(CodeInvalidMessage, "the source resumes from LSN %d, asked for %d", r.from, ours.lsn+1)
+	}
+	if r.compression = p.GetCompression(); r.compression > dbv1.Compression_COMPRESSION_ZSTD {
+		return nil, refuse(CodeInvalidMessage, "the source chose compression %v, which wasn't offered", r.compression)
+	}
+	end := r.commit
+	for _, e := range p.GetEpochs() {
+		end = max(end, e.GetFirstLsn()) // the table may have records that aren't committed
+	}
+	var err error
+	r.history, err = parseHistory(p.GetLineage(), end, p.GetEpochs(), ours)
+	return r, err
+}
+
+func parseTruncateTo(p *dbv1.TruncateTo, ours history) (*truncation, error) {
+	t := &truncation{lsn: p.GetLsn(), epoch: p.GetEpoch(), reason: clip(p.GetReason(), maxReasonLen)}
+	var err error
+	t.source, err = parseHistory(p.GetLineage(), p.GetSourceLsn(), p.GetEpochs(), ours)
+	if err != nil {
+		return nil, err
+	}
+	return t, t.confirm(ours)
+}
+
+func parseSnapshotFrom(p *dbv1.SnapshotFrom, ours history) (*snapshotOffer, error) {
+	h, err := parseHistory(p.GetLineage(), p.GetCommitLsn(), p.GetEpochs(), ours)
+	if err != nil {
+		return nil, err
+	}
+	first := p.GetFirstLsn()
+	if first == 0 || first > h.lsn+1 {
+		return nil, refuse(CodeInvalidMessage, "the source's log begins at LSN %d and ends at %d", first, h.lsn)
+	}
+	return &snapshotOffer{
+		source: extent{history: h, first: first, commit: h.lsn}, reason: clip(p.GetReason(), maxReasonLen),
+		heartbeat: heartbeatFromProto(p.GetHeartbeatIntervalMs()), estimate: p.GetEstimatedBytes(),
+	}, nil
+}
+
+func heartbeatFromProto(ms uint32) time.Duration {
+	return min(max(time.Duration(ms)*time.Millisecond, minHeartbeat), maxHeartbeat)
 }
 
 // offer is a checked SourceOffer.

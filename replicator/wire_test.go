@@ -95,9 +95,9 @@ func TestAnswerRefused(t *testing.T) {
 		"other place":     {func(a *dbv1.SourceAnswer) { a.GetResume().FromLsn = 11 }, CodeInvalidMessage},
 		"other lineage":   {func(a *dbv1.SourceAnswer) { a.GetResume().Lineage = lineageB[:] }, CodeLineageMismatch},
 		"no lineage":      {func(a *dbv1.SourceAnswer) { a.GetResume().Lineage = nil }, CodeInvalidMessage},
-		"compression":     {func(a *dbv1.SourceAnswer) { a.GetResume().Compression = dbv1.Compression_COMPRESSION_ZSTD }, CodeInvalidMessage},
-		"truncate":        {func(a *dbv1.SourceAnswer) { a.Verdict = &dbv1.SourceAnswer_TruncateTo{} }, CodeForked},
-		"snapshot":        {func(a *dbv1.SourceAnswer) { a.Verdict = &dbv1.SourceAnswer_SnapshotFrom{} }, CodeLogTrimmed},
+		"compression":     {func(a *dbv1.SourceAnswer) { a.GetResume().Compression = dbv1.Compression_COMPRESSION_ZSTD + 1 }, CodeInvalidMessage},
+		"empty truncate":  {func(a *dbv1.SourceAnswer) { a.Verdict = &dbv1.SourceAnswer_TruncateTo{} }, CodeInvalidMessage},
+		"empty snapshot":  {func(a *dbv1.SourceAnswer) { a.Verdict = &dbv1.SourceAnswer_SnapshotFrom{} }, CodeInvalidMessage},
 		"refused":         {func(a *dbv1.SourceAnswer) { a.Verdict = &dbv1.SourceAnswer_Refused{Refused: &dbv1.Refused{Code: "X"}} }, "X"},
 		"wild heartbeats": {func(a *dbv1.SourceAnswer) { a.GetResume().HeartbeatIntervalMs = ^uint32(0) }, ""},
 	} {
@@ -107,8 +107,34 @@ func TestAnswerRefused(t *testing.T) {
 		if codeOf(err) != tt.want || (err == nil) != (tt.want == "") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err == nil && (r.heartbeat < minHeartbeat || r.heartbeat > maxHeartbeat) {
-			t.Errorf("%s: heartbeat %v", name, r.heartbeat)
+		if err == nil && (r.resume.heartbeat < minHeartbeat || r.resume.heartbeat > maxHeartbeat) {
+			t.Errorf("%s: heartbeat %v", name, r.resume.heartbeat)
+		}
+	}
+}
+
+// TestTruncateIsConfirmed: a sink cuts nothing off because somebody says so.
+func TestTruncateIsConfirmed(t *testing.T) {
+	ours := history{lineageA, 9, rows(1, 1, 7)}
+	forked := history{lineageA, 20, rows(1, 1, 7, 2, 5, 8)}
+	for name, tt := range map[string]struct {
+		source history
+		lsn    uint64
+		want   string
+	}{
+		"fork":                  {forked, 4, ""},
+		"further back":          {forked, 3, CodeInvalidMessage},
+		"not so far":            {forked, 5, CodeInvalidMessage},
+		"no fork at all":        {history{lineageA, 20, rows(1, 1, 7)}, 4, CodeInvalidMessage},
+		"the source is behind":  {history{lineageA, 4, rows(1, 1, 7)}, 4, CodeInvalidMessage},
+		"another lineage":       {history{lineageB, 20, rows(1, 1, 7, 2, 5, 8)}, 4, CodeLineageMismatch},
+		"a senseless history":   {history{lineageA, 20, rows(2, 1, 7, 1, 5, 8)}, 4, CodeInvalidMessage},
+		"nothing in its tables": {history{lineageA, 20, nil}, 0, CodeInvalidMessage},
+	} {
+		m := answerMessage("hub", hello{version: 1}, extent{history: tt.source}, verdict{truncate: &truncation{lsn: tt.lsn}}, time.Second)
+		a, err := parseAnswer(m, ours)
+		if codeOf(err) != tt.want || err == nil && a.truncate.lsn != tt.lsn {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
@@ -130,9 +156,7 @@ func FuzzHandshake(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var down dbv1.SourceMessage
 		if proto.Unmarshal(data, &down) == nil {
-			if r, err := parseAnswer(&down, source.history); err == nil && (r.from != 10 || r.lineage != lineageA) {
-				t.Fatalf("%+v was agreed on", r)
-			}
+			checkAgreed(t, &down, source.history)
 			if o, err := parseOffer(&down); err == nil && o.namespace == "" {
 				t.Fatal("an offer of nothing was taken")
 			}
@@ -155,6 +179,21 @@ func FuzzHandshake(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkAgreed checks what a sink lets a source talk it into.
+func checkAgreed(t *testing.T, m *dbv1.SourceMessage, ours history) {
+	a, err := parseAnswer(m, ours)
+	if err != nil {
+		return
+	}
+	switch {
+	case a.resume != nil && (a.resume.from != ours.lsn+1 || a.resume.history.lineage != ours.lineage),
+		a.truncate != nil && (a.truncate.lsn >= ours.lsn || a.truncate.source.lineage != ours.lineage),
+		a.snapshot != nil && (a.snapshot.source.lineage != ours.lineage || a.snapshot.source.check() != nil),
+		a.resume == nil && a.truncate == nil && a.snapshot == nil:
+		t.Fatalf("%+v was agreed on", a)
+	}
 }
 
 func TestRefusalSurvivesGRPC(t *testing.T) {

@@ -68,12 +68,29 @@ func NewDev(o DevOptions) (*Dev, error) {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
+	if err := noTLS(o.Config); err != nil {
+		return nil, err
+	}
 	for _, address := range []string{o.HTTP, o.GRPC} {
 		if _, err := portPlus(address, o.Relayers*devPortStep); err != nil {
 			return nil, err
 		}
 	}
 	return &Dev{opts: o, failed: make(chan error, 1)}, nil
+}
+
+// noTLS refuses a tls block: the nodes of a group speak to each other in plain text,
+// and nobody who asks for TLS shall get that.
+func noTLS(c *config.Config) error {
+	if c == nil {
+		return nil
+	}
+	for kind, l := range map[string]*config.Listener{"http": c.HTTP, "grpc": c.GRPC} {
+		if l != nil && l.TLS != nil {
+			return fmt.Errorf("listener %q has a tls block, and a development group has no TLS: remove the block, or start without -dev", kind)
+		}
+	}
+	return nil
 }
 
 // portPlus is an address with another port. Port 0 stays: any free one.

@@ -34,7 +34,10 @@ func (n *Node) startRPC(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.rpc = rpcapi.New(rpcapi.Options{NodeID: n.ID(), Store: n.store(), Logger: n.log.Named("rpc"), Owner: n.knownOwner})
+	n.rpc = rpcapi.New(rpcapi.Options{NodeID: n.ID(), Store: n.store(), Logger: n.log.Named("rpc"), Owner: n.ownerReport,
+		Credentials: n.secrets.listenerCredentials(), Authorize: n.authorize(),
+		Acks: &n.acks, Compression: n.cfg.Replication.Compression,
+		SnapshotBytesPerSecond: n.cfg.Replication.SnapshotBytesPerSecond, FollowerBytesPerSecond: n.cfg.Replication.FollowerBytesPerSecond})
 	n.addresses.GRPC = ln.Addr().String()
 	n.wg.Go(func() {
 		if err := n.rpc.Serve(ln); err != nil {
@@ -42,6 +45,9 @@ func (n *Node) startRPC(ctx context.Context) error {
 		}
 	})
 	n.onStop("the gRPC door", n.rpc.Shutdown)
+	if store := n.secrets.grpc; store != nil {
+		n.onStop("the gRPC door's handshakes", func(context.Context) error { store.Interrupt(); return nil })
+	}
 	return nil
 }
 
@@ -62,6 +68,7 @@ func (n *Node) startHTTP(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ln = n.secrets.secure(ln)
 	n.api = httpapi.New(o)
 	n.addresses.HTTP = ln.Addr().String()
 	srv := httpapi.NewServer(n.api, n.log.Named("http"))

@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"maps"
 	"path/filepath"
 
 	"github.com/unisondb/unisondb/dbkernel"
@@ -37,6 +38,17 @@ type identity struct {
 	// Made are the namespaces that this node made as their owner. One whose data
 	// is gone is missed, and not made anew.
 	Made map[string]dbkernel.Lineage `json:"namespaces"`
+	// Accepted are the lineages that an operator lets followed namespaces become.
+	// One stays until it is here, however long its source is away.
+	Accepted map[string]dbkernel.Lineage `json:"accepted,omitempty"`
+}
+
+func (id identity) clone() identity {
+	id.Made, id.Accepted = maps.Clone(id.Made), maps.Clone(id.Accepted)
+	if id.Accepted == nil {
+		id.Accepted = map[string]dbkernel.Lineage{}
+	}
+	return id
 }
 
 type identityFile struct {

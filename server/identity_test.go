@@ -64,7 +64,7 @@ func makeAndCrash(t *testing.T, fsys vfs.FS) (acked []string, finished bool) {
 	n := memoryNode(t, fsys)
 	if err := n.Start(t.Context()); err == nil {
 		acked = []string{"one", "two"}
-		if err := n.CreateNamespace("three"); err == nil {
+		if err := n.CreateNamespace(t.Context(), "three", false); err == nil {
 			acked = append(acked, "three")
 		}
 	}

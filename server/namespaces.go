@@ -23,6 +23,9 @@ const (
 	stateBootstrapping = "bootstrapping"
 )
 
+// codeSuperseded is the kernel's for a handle whose place another one has taken.
+const codeSuperseded = "NAMESPACE_SUPERSEDED"
+
 // namespaces is what the node knows of its namespaces beyond the kernel: which
 // it made, and which it refuses.
 type namespaces struct {
@@ -68,7 +71,8 @@ func (n *Node) startNamespaces(context.Context) error {
 
 func missing(name string) *httpapi.StateError {
 	return &httpapi.StateError{Namespace: name, State: stateMissing, Code: httpapi.CodeNamespaceMissing,
-		Reason: "this node made it and its data is gone from namespaces/" + name + " in the data directory: stop the node and put the data back from a backup; it is not made anew by itself"}
+		Reason: "this node made it and its data is gone from namespaces/" + name + " in the data directory: stop the node and put the data back from a backup, " +
+			"or make it anew and empty, as another lineage, by 'unisondb operator namespace create -replace " + name + "'; that isn't done by itself"}
 }
 
 // settleIdentity reads node.json, or writes it on a first start.
@@ -136,7 +140,7 @@ func (s *namespaces) adopt(name string, made map[string]dbkernel.Lineage) error 
 	if err != nil {
 		return err
 	}
-	if status := ns.Status(); !status.Lineage.IsZero() {
+	if status := ns.Status(); !status.Unreadable {
 		made[name] = status.Lineage
 	}
 	return nil
@@ -157,8 +161,13 @@ func (s *namespaces) list(made map[string]dbkernel.Lineage) error {
 	if len(made) == 0 {
 		return nil
 	}
+	return s.note(func(id *identity) { maps.Copy(id.Made, made) })
+}
+
+// note changes node.json, durably. Its callers take turns by making.
+func (s *namespaces) note(change func(*identity)) error {
 	id := s.id.clone()
-	maps.Copy(id.Made, made)
+	change(&id)
 	if err := id.write(s.node.fs, s.node.path(identityName)); err != nil {
 		return err
 	}
@@ -166,11 +175,6 @@ func (s *namespaces) list(made map[string]dbkernel.Lineage) error {
 	defer s.mu.Unlock()
 	s.id = id
 	return nil
-}
-
-func (id identity) clone() identity {
-	id.Made = maps.Clone(id.Made)
-	return id
 }
 
 func (s *namespaces) nodeID() string {
@@ -239,10 +243,25 @@ func (s *namespaces) look(name string) (*dbkernel.Namespace, error) {
 	if err != nil || checked {
 		return ns, err
 	}
-	if err := s.check(ns, lineage); err != nil {
+	err = s.check(ns, lineage)
+	if errors.Is(err, dbkernel.ErrSuperseded) { // between the two calls
+		if ns, err = s.node.db.Namespace(name); err == nil {
+			err = s.check(ns, lineage)
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	return ns, nil
+}
+
+// recheck makes the next use of a namespace look at it anew: another one has
+// taken its place.
+func (s *namespaces) recheck(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.checked, name)
+	delete(s.failed, name)
 }
 
 func (s *namespaces) hasFailed(name string) bool {
@@ -275,9 +294,12 @@ func (s *namespaces) inUse() []string {
 // it would take the one for the other.
 func (s *namespaces) check(ns *dbkernel.Namespace, made dbkernel.Lineage) error {
 	status := ns.Status()
+	if status.Code == codeSuperseded {
+		return dbkernel.ErrSuperseded
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if status.Lineage.IsZero() {
+	if status.Unreadable {
 		s.failed[ns.Name()] = true
 		return s.node.notOpened(status)
 	}
@@ -287,7 +309,8 @@ func (s *namespaces) check(ns *dbkernel.Namespace, made dbkernel.Lineage) error 
 		return nil
 	}
 	refused := &httpapi.StateError{Namespace: ns.Name(), State: string(dbkernel.StateQuarantined), Code: replicator.CodeLineageMismatch,
-		Reason: fmt.Sprintf("this node made it with lineage %s, and the data on disk is of lineage %s: stop the node and put the data back that belongs to it", made, status.Lineage)}
+		Reason: fmt.Sprintf("this node made it with lineage %s, and the data on disk is of lineage %s: stop the node and put the data back that belongs to it, "+
+			"or set what is there aside and make the namespace anew and empty by 'unisondb operator namespace create -replace %s'", made, status.Lineage, ns.Name())}
 	s.refused[ns.Name()] = refused
 	return refused
 }
@@ -302,18 +325,19 @@ func (n *Node) notOpened(s dbkernel.Status) *httpapi.StateError {
 	return &httpapi.StateError{Namespace: s.Name, State: state, Code: s.Code, Reason: s.Reason}
 }
 
-// CreateNamespace makes a namespace that this node owns. It implements httpapi.Node.
-func (n *Node) CreateNamespace(name string) error {
+// CreateNamespace makes a namespace that this node owns, or replaces one whose
+// data is lost. It implements httpapi.Node.
+func (n *Node) CreateNamespace(ctx context.Context, name string, replace bool) error {
 	if n.role != RoleHub {
 		return fmt.Errorf("%w: a relayer makes no namespaces: create it on the hub and name it in an upstream block here", dbkernel.ErrReadOnly)
 	}
 	s := &n.names
 	s.making.Lock()
 	defer s.making.Unlock()
-	s.mu.Lock()
-	refused := s.refused[name]
-	s.mu.Unlock()
-	if refused != nil {
+	if replace {
+		return s.replace(ctx, name)
+	}
+	if refused := s.refusal(name); refused != nil {
 		return refused
 	}
 	lineage, err := s.create(name)
@@ -341,6 +365,19 @@ func (n *Node) knownOwner(name string) string {
 	return n.sink(name).Owner
 }
 
+// ownerReport is what the node tells its followers of a namespace's owner.
+func (n *Node) ownerReport(name string) replicator.OwnerReport {
+	if n.role == RoleHub {
+		return replicator.OwnerReport{NodeID: n.ID()}
+	}
+	for _, up := range n.upstreams {
+		if r := up.Owner(name); r.Hops > 0 {
+			return r
+		}
+	}
+	return replicator.OwnerReport{}
+}
+
 // sink is how following a namespace goes; zero where it isn't followed.
 func (n *Node) sink(name string) replicator.SinkStatus {
 	for _, s := range n.sinks() {
@@ -351,16 +388,9 @@ func (n *Node) sink(name string) replicator.SinkStatus {
 	return replicator.SinkStatus{}
 }
 
-// store is the node's namespaces as replication sees them: those that are
-// refused are never streamed.
-type store struct {
-	replicator.Store
-	node *Node
-}
-
-func (s store) Open(name string) (replicator.Log, error) {
-	if _, err := s.node.names.open(name); err != nil && !s.node.names.hasFailed(name) {
-		return nil, err
-	}
-	return s.Store.Open(name) // of one that can't be opened, the kernel says why
+// refusal is why a namespace isn't served, whatever is on disk; nil: it is.
+func (s *namespaces) refusal(name string) *httpapi.StateError {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused[name]
 }

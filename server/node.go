@@ -72,7 +72,9 @@ type Node struct {
 	rpc       *rpcapi.Server
 	addresses Addresses
 
-	names namespaces
+	names   namespaces
+	acks    replicator.Acks // of all who follow this node
+	secrets secrets
 }
 
 // step is one thing that was started, with how it is stopped.
@@ -121,7 +123,7 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 	n.started = true
 	for _, start := range []func(context.Context) error{
-		n.startKernel, n.startNamespaces, n.startReplication, n.startRPC, n.startHTTP, n.startTour,
+		n.startCerts, n.startKernel, n.startNamespaces, n.startReplication, n.startRPC, n.startHTTP, n.startTour,
 	} {
 		err := ctx.Err()
 		if err == nil {

@@ -6,11 +6,12 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/grpc/credentials"
+
+	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/replicator"
 	"github.com/unisondb/unisondb/server/config"
 )
-
-func (n *Node) store() replicator.Store { return store{replicator.KernelStore(n.db), n} }
 
 // startReplication begins to follow the upstreams of a relayer. It waits for
 // no connection: what is here is served without one.
@@ -21,7 +22,11 @@ func (n *Node) startReplication(context.Context) error {
 	for _, r := range routesOf(n.cfg.Relayer.Upstreams) {
 		up, err := replicator.NewUpstream(replicator.UpstreamOptions{
 			Name: r.name(), NodeID: n.ID(), Addresses: r.addresses, NameOf: r.nameOf, Namespaces: r.namespaces, Store: n.store(),
-			Logger: n.log.Named("replicator"),
+			Logger:      n.log.Named("replicator"),
+			Compression: n.cfg.Replication.Compression,
+			CredentialsOf: func(address string) credentials.TransportCredentials {
+				return n.secrets.upstreamCredentials(r.nameOf(address))
+			},
 		})
 		if err != nil {
 			return err
@@ -93,6 +98,11 @@ func (r *route) nameOf(address string) string {
 		return r.owners[i]
 	}
 	return ""
+}
+
+// WaitReplicated waits until direct followers have a position. It implements httpapi.Node.
+func (n *Node) WaitReplicated(ctx context.Context, name string, p dbkernel.Position, acks int) (have int, err error) {
+	return n.acks.WaitReplicated(ctx, name, p, acks)
 }
 
 // sinks are the states of all that is followed.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/replicator"
@@ -15,18 +16,35 @@ import (
 func (n *Node) Status() httpapi.Status {
 	s := httpapi.Status{
 		NodeID: n.ID(), InstanceID: n.names.instanceID(), Role: string(n.role), Version: n.version,
-		Namespaces: []httpapi.NamespaceStatus{},
+		Namespaces: []httpapi.NamespaceStatus{}, Aside: n.aside(),
+		Certificates: n.certificates(),
 	}
-	sinks := n.sinksByNamespace()
+	sinks, followers := n.sinksByNamespace(), n.followersByNamespace()
 	for _, name := range n.names.all() {
-		s.Namespaces = append(s.Namespaces, n.namespaceStatus(name, sinks[name]))
+		s.Namespaces = append(s.Namespaces, n.namespaceStatus(name, sinks[name], followers[name]))
 	}
 	return s
 }
 
 // NamespaceStatus says how one namespace does. It implements httpapi.Node.
 func (n *Node) NamespaceStatus(name string) httpapi.NamespaceStatus {
-	return n.namespaceStatus(name, n.sinksByNamespace()[name])
+	return n.namespaceStatus(name, n.sinksByNamespace()[name], n.followersByNamespace()[name])
+}
+
+// aside lists what was set aside.
+func (n *Node) aside() []httpapi.AsideStatus {
+	all, err := n.db.Aside()
+	if err != nil {
+		n.log.Error("listing what was set aside failed", "error", err)
+	}
+	var out []httpapi.AsideStatus
+	for _, a := range all {
+		out = append(out, httpapi.AsideStatus{
+			Namespace: a.Namespace, Path: a.Path, Reason: a.Reason, At: a.At.UTC(),
+			Directory: a.Directory, FirstLSN: a.FirstLSN, LastLSN: a.LastLSN, Records: a.Records,
+		})
+	}
+	return out
 }
 
 func (n *Node) sinksByNamespace() map[string]*replicator.SinkStatus {
@@ -37,22 +55,78 @@ func (n *Node) sinksByNamespace() map[string]*replicator.SinkStatus {
 	return m
 }
 
-// namespaceStatus is where a namespace stands. sink is nil where nothing follows it.
-func (n *Node) namespaceStatus(name string, sink *replicator.SinkStatus) httpapi.NamespaceStatus {
+// followersByNamespace are the nodes that follow this one, each once: it may have
+// two streams of a namespace, as between a broken connection and the next, and one for a
+// snapshot, which has no positions.
+func (n *Node) followersByNamespace() map[string][]replicator.FollowerStatus {
+	m := map[string][]replicator.FollowerStatus{}
+	if n.rpc == nil {
+		return m
+	}
+	for _, f := range n.rpc.Followers() {
+		all := m[f.Namespace]
+		same := slices.IndexFunc(all, func(other replicator.FollowerStatus) bool { return other.NodeID == f.NodeID })
+		if same < 0 {
+			m[f.Namespace] = append(all, f)
+			continue
+		}
+		all[same] = merged(all[same], f)
+	}
+	return m
+}
+
+// merged is what two streams of one node say together.
+func merged(a, b replicator.FollowerStatus) replicator.FollowerStatus {
+	if b.DurableLSN > a.DurableLSN {
+		a, b = b, a
+	}
+	a.Snapshot, a.SentBytes = a.Snapshot || b.Snapshot, max(a.SentBytes, b.SentBytes)
+	return a
+}
+
+// namespaceStatus is where a namespace stands. sink is nil where this node doesn't follow it.
+func (n *Node) namespaceStatus(name string, sink *replicator.SinkStatus, followers []replicator.FollowerStatus) httpapi.NamespaceStatus {
 	out := httpapi.NamespaceStatus{Name: name, Role: "owner", Owner: n.Owner(name), State: string(dbkernel.StateServing)}
 	if n.role == RoleRelayer {
 		out.Role = "replica"
 	}
-	ns, err := n.Namespace(name)
-	if err != nil {
+	if ns, status, err := n.look(name); err != nil {
 		out.State, out.Code, out.Reason = stateOf(err)
 	} else {
-		fillStatus(&out, ns.Status())
+		fillStatus(&out, status)
+		out.Integrity = httpapi.IntegrityOf(ns.Integrity())
+	}
+	if accepted := n.names.accepted(name); !accepted.IsZero() && accepted.String() != out.Lineage {
+		out.Accepted = accepted.String()
 	}
 	if sink != nil {
 		fillSink(&out, sink)
 	}
+	for _, f := range followers {
+		follower := httpapi.Follower{
+			NodeID: f.NodeID, Since: f.Since.UTC(), SentLSN: f.SentLSN, DurableLSN: f.DurableLSN, AppliedLSN: f.AppliedLSN,
+			LagRecords: out.CommitLSN - min(f.DurableLSN, out.CommitLSN),
+		}
+		if f.Snapshot {
+			follower.SnapshotBytes = &f.SentBytes
+		}
+		out.Followers = append(out.Followers, follower)
+	}
 	return out
+}
+
+// look answers a namespace with its status. One whose place was taken between the
+// two is looked up again.
+func (n *Node) look(name string) (ns *dbkernel.Namespace, status dbkernel.Status, err error) {
+	for range 2 {
+		if ns, err = n.Namespace(name); err != nil {
+			return nil, status, err
+		}
+		if status = ns.Status(); status.Code != codeSuperseded {
+			break
+		}
+	}
+	return ns, status, nil
 }
 
 // stateOf puts a lookup that failed into the words of a status.
@@ -78,9 +152,25 @@ func fillSink(out *httpapi.NamespaceStatus, sink *replicator.SinkStatus) {
 	out.Upstream, out.Connected = sink.Upstream, &sink.Connected
 	if sink.Lag.Known {
 		seconds := sink.Lag.Behind.Seconds()
-		out.LagRecords, out.LagSeconds = &sink.Lag.Records, &seconds
+		out.LagRecords, out.LagBytes, out.LagSeconds = &sink.Lag.Records, &sink.Lag.Bytes, &seconds
 	}
-	if out.State == string(dbkernel.StateServing) && sink.State != "" {
+	if owner := sink.Lag.Owner; owner.Known {
+		out.Hops = &owner.Hops
+		out.OwnerLag = &httpapi.Lag{Records: owner.Records, Bytes: owner.Bytes, Seconds: owner.Behind.Seconds()}
+	}
+	if s := sink.Snapshot; s != nil {
+		out.Snapshot = &httpapi.Snapshot{
+			Bytes: s.Bytes, Total: s.Estimated, Percent: s.Percent, Complete: s.Complete, LSN: s.LSN, TargetLSN: s.Target, Resumed: s.Resumed,
+		}
+	}
+	out.Forks, out.LastFork = sink.Forks.Truncated+sink.Forks.Replaced, sink.Forks.Last
+	out.Compared = &httpapi.Comparison{
+		LSN: sink.Integrity.ComparedLSN, Equal: sink.Integrity.Equal, Differences: sink.Integrity.Differences,
+		RepairedCells: sink.Integrity.Repaired, LastError: sink.Integrity.LastError,
+	}
+	// Of a namespace of which nothing is here, why nothing comes says more than that.
+	refused := out.State == stateBootstrapping && sink.Code != ""
+	if out.State == string(dbkernel.StateServing) && sink.State != "" || refused {
 		out.State, out.Code, out.Reason = sink.State, sink.Code, sink.Reason
 	}
 }
@@ -145,23 +235,59 @@ func (n *Node) collect(emit metrics.Emit) {
 	for _, s := range n.sinks() {
 		emit("unisondb_upstream_connected", boolValue(s.Connected), s.Namespace, s.Upstream)
 		emit("unisondb_upstream_reconnects_total", float64(s.Reconnects), s.Namespace, s.Upstream)
-		if s.Lag.Known {
-			emit("unisondb_lag_records", float64(s.Lag.Records), s.Namespace, s.Upstream)
-			emit("unisondb_lag_bytes", float64(s.Lag.Bytes), s.Namespace, s.Upstream)
-			emit("unisondb_lag_seconds", s.Lag.Behind.Seconds(), s.Namespace, s.Upstream)
+		collectLag(emit, s)
+		emit("unisondb_forks_total", float64(s.Forks.Truncated), s.Namespace, s.Upstream, "truncated")
+		emit("unisondb_forks_total", float64(s.Forks.Replaced), s.Namespace, s.Upstream, "replaced")
+		emit("unisondb_compared_lsn", float64(s.Integrity.ComparedLSN), s.Namespace, s.Upstream)
+		emit("unisondb_differences_total", float64(s.Integrity.Differences), s.Namespace, s.Upstream)
+		if c := s.Snapshot; c != nil {
+			emit("unisondb_snapshot_received_bytes", float64(c.Bytes), s.Namespace, s.Upstream)
+			emit("unisondb_snapshot_estimated_bytes", float64(c.Estimated), s.Namespace, s.Upstream)
 		}
 	}
 	n.collectFollowers(emit)
+	n.collectAside(emit)
+	n.collectCertificates(emit)
+}
+
+// collectLag emits how far a namespace is behind the node that it comes from, and
+// behind its owner.
+func collectLag(emit metrics.Emit, s replicator.SinkStatus) {
+	scoped := func(scope string, records, bytes uint64, behind time.Duration) {
+		emit("unisondb_lag_records", float64(records), s.Namespace, s.Upstream, scope)
+		emit("unisondb_lag_bytes", float64(bytes), s.Namespace, s.Upstream, scope)
+		emit("unisondb_lag_seconds", behind.Seconds(), s.Namespace, s.Upstream, scope)
+	}
+	if l := s.Lag; l.Known {
+		scoped("upstream", l.Records, l.Bytes, l.Behind)
+	}
+	if o := s.Lag.Owner; o.Known {
+		scoped("owner", o.Records, o.Bytes, o.Behind)
+		emit("unisondb_hops", float64(o.Hops), s.Namespace, s.Upstream)
+	}
+}
+
+// collectAside counts what was set aside, by namespace.
+func (n *Node) collectAside(emit metrics.Emit) {
+	entries, records := map[string]int{}, map[string]uint64{}
+	for _, a := range n.aside() {
+		entries[a.Namespace]++
+		records[a.Namespace] += a.Records
+	}
+	for namespace, count := range entries {
+		emit("unisondb_set_aside", float64(count), namespace)
+		emit("unisondb_set_aside_records", float64(records[namespace]), namespace)
+	}
 }
 
 func (n *Node) collectNamespace(emit metrics.Emit, name string) {
-	ns, err := n.Namespace(name)
+	ns, s, err := n.look(name)
 	if err != nil {
 		state, _, _ := stateOf(err)
 		emit("unisondb_namespace_state", 1, name, state)
 		return
 	}
-	s, c := ns.Status(), ns.Counters()
+	c := ns.Counters()
 	emit("unisondb_namespace_state", 1, name, string(s.State))
 	emit("unisondb_lsn", float64(s.LSN), name)
 	emit("unisondb_durable_lsn", float64(s.DurableLSN), name)
@@ -182,30 +308,49 @@ func (n *Node) collectNamespace(emit metrics.Emit, name string) {
 	emit("unisondb_log_bytes", float64(c.LogBytes), name)
 	emit("unisondb_log_segments", float64(c.Segments), name)
 	emit("unisondb_tree_bytes", float64(c.TreeBytes), name)
+	emit("unisondb_tree_oldest_snapshot_seconds", c.OldestSnapshot.Seconds(), name)
+	collectIntegrity(emit, name, ns.Integrity())
 }
 
-// collectFollowers counts who follows this node. A follower that has two
-// streams of a namespace, as between a broken connection and the next, counts
-// once with the better one.
+// collectIntegrity emits what is known of a namespace's damage.
+func collectIntegrity(emit metrics.Emit, name string, i dbkernel.Integrity) {
+	emit("unisondb_scrubs_total", float64(i.Scrubs), name)
+	emit("unisondb_scrub_bytes_total", float64(i.ScrubbedBytes), name)
+	if !i.ScrubbedAt.IsZero() {
+		emit("unisondb_scrub_timestamp_seconds", float64(i.ScrubbedAt.UnixMilli())/1000, name)
+	}
+	emit("unisondb_damaged_cells", float64(i.DamagedCells), name)
+	emit("unisondb_damaged_ranges", float64(len(i.BadRanges)), name)
+	emit("unisondb_damaged_log", boolValue(i.LogDamaged), name)
+	emit("unisondb_damaged_tree", boolValue(i.TreeDamage != ""), name)
+	emit("unisondb_diverged", boolValue(i.Diverged != nil), name)
+	emit("unisondb_repaired_cells_total", float64(i.RepairedCells), name)
+}
+
+// collectFollowers emits who follows this node, how far they are, and what was sent
+// beside records.
 func (n *Node) collectFollowers(emit metrics.Emit) {
 	if n.rpc == nil {
 		return
 	}
-	type key struct{ namespace, node string }
-	durable, count := map[key]uint64{}, map[string]int{}
-	for _, f := range n.rpc.Followers() {
-		k := key{f.Namespace, f.NodeID}
-		if _, seen := durable[k]; !seen {
-			count[f.Namespace]++
+	for namespace, sent := range n.rpc.SentBytes() {
+		emit("unisondb_snapshot_bytes_total", float64(sent.Snapshots), namespace)
+		emit("unisondb_repair_bytes_total", float64(sent.Repairs), namespace)
+	}
+	for namespace, followers := range n.followersByNamespace() {
+		emit("unisondb_followers", float64(len(followers)), namespace)
+		ns, err := n.names.open(namespace)
+		if err != nil {
+			continue
 		}
-		durable[k] = max(durable[k], f.DurableLSN)
-	}
-	for namespace, c := range count {
-		emit("unisondb_followers", float64(c), namespace)
-	}
-	for k, lsn := range durable {
-		if ns, err := n.names.open(k.namespace); err == nil {
-			emit("unisondb_follower_lag_records", float64(ns.CommitLSN()-min(lsn, ns.CommitLSN())), k.namespace, k.node)
+		commit := ns.CommitLSN()
+		for _, f := range followers {
+			emit("unisondb_follower_lag_records", float64(commit-min(f.DurableLSN, commit)), namespace, f.NodeID)
+			emit("unisondb_follower_durable_lsn", float64(f.DurableLSN), namespace, f.NodeID)
+			emit("unisondb_follower_applied_lsn", float64(f.AppliedLSN), namespace, f.NodeID)
+			if f.Snapshot {
+				emit("unisondb_follower_snapshot_bytes", float64(f.SentBytes), namespace, f.NodeID)
+			}
 		}
 	}
 }

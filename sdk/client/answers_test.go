@@ -343,8 +343,43 @@ func TestStatusAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := client.NamespaceStatus{Name: "default", Role: "owner", Owner: "n", Lineage: "ff", Epoch: 3, LSN: 9, DurableLSN: 8, CommitLSN: 7, CheckpointLSN: 6, State: "serving"}
-	if len(s.Namespaces) != 1 || s.Namespaces[0] != want || string(s.Raw) != body {
+	if len(s.Namespaces) != 1 || !reflect.DeepEqual(s.Namespaces[0], want) || string(s.Raw) != body {
 		t.Errorf("got %+v, raw %s", s, s.Raw)
+	}
+}
+
+func TestMarksAndDigests(t *testing.T) {
+	ctx := t.Context()
+	const integrity = `"integrity":{"damaged":true,"bad_ranges":[3],"damaged_cells":1}`
+	wantIntegrity := client.Integrity{Damaged: true, BadRanges: []int{3}, DamagedCells: 1}
+	marks, err := newFakeNode(t, jsonAnswer(http.StatusOK, `{"lineage":"`+lineage+`","marks":[{"epoch":5,"lsn":7,"digest":"0f"}],`+integrity+`}`)).client(t).Marks(ctx)
+	if want := (client.Marks{Lineage: lineage, Marks: []client.Mark{{Epoch: 5, LSN: 7, Digest: "0f"}}, Integrity: wantIntegrity}); err != nil || !reflect.DeepEqual(marks, want) {
+		t.Errorf("marks: %+v, %v", marks, err)
+	}
+	digests, err := newFakeNode(t, jsonAnswer(http.StatusOK, `{"lineage":"`+lineage+`","epoch":5,"lsn":7,"digest":"0f","ranges":["01","02"],`+integrity+`}`)).client(t).Digests(ctx, 7, time.Second)
+	if want := (client.Digests{Lineage: lineage, Mark: client.Mark{Epoch: 5, LSN: 7, Digest: "0f"}, Ranges: []string{"01", "02"}, Integrity: wantIntegrity}); err != nil || !reflect.DeepEqual(digests, want) {
+		t.Errorf("digests: %+v, %v", digests, err)
+	}
+	_, err = newFakeNode(t, jsonAnswer(http.StatusGatewayTimeout, `{"error":"not yet","code":"NOT_CAUGHT_UP"}`)).client(t).Digests(ctx, 7, time.Second)
+	if !errors.Is(err, client.ErrNotCaughtUp) {
+		t.Errorf("a node that is behind: %v", err)
+	}
+}
+
+func TestAWriteThatIsntReplicatedHasItsPosition(t *testing.T) {
+	const position = lineage + ":5:9"
+	node := newFakeNode(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Unisondb-Position", position)
+		jsonAnswer(http.StatusGatewayTimeout, `{"error":"durable here","code":"NOT_REPLICATED"}`)(w, nil)
+	})
+	session := client.NewSession()
+	_, err := node.client(t).WithSession(session).KV().Put(t.Context(), []byte("k"), nil, client.Acks(2))
+	var answer *client.Error
+	if !errors.Is(err, client.ErrNotReplicated) || !errors.As(err, &answer) || answer.Position.String() != position {
+		t.Errorf("got %+v", err)
+	}
+	if got := session.Position("default"); got.String() != position {
+		t.Errorf("the session is at %v: it doesn't read its own write", got)
 	}
 }
 

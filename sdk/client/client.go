@@ -2,14 +2,11 @@ package client
 
 import (
 	"cmp"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 )
@@ -44,9 +41,10 @@ type Config struct {
 	// CAFile holds the PEM certificates that the node's certificate must come
 	// from; empty: those of the system.
 	CAFile string
-	// CertFile and KeyFile hold the client's own certificate, in PEM. They are
-	// read again at each new connection, so that a renewed certificate is used
-	// without a restart.
+	// CertFile and KeyFile hold the client's own certificate, in PEM. They and
+	// CAFile are read again at each new connection, so that renewed certificates are
+	// used without a restart; while they don't fit each other, the last that did are used.
+	// (Through a proxy they stay those of New.)
 	CertFile string
 	KeyFile  string
 
@@ -130,7 +128,8 @@ func (cfg Config) httpClient() (*http.Client, error) {
 		}
 		return cfg.HTTPClient, nil
 	}
-	tlsConfig, err := cfg.tlsConfig()
+	files := &tlsFiles{cfg: cfg}
+	tlsConfig, err := files.load()
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +137,7 @@ func (cfg Config) httpClient() (*http.Client, error) {
 		Transport: &http.Transport{
 			Proxy:                 http.ProxyFromEnvironment,
 			DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			DialTLSContext:        files.dial,
 			TLSHandshakeTimeout:   dialTimeout,
 			TLSClientConfig:       tlsConfig,
 			ForceAttemptHTTP2:     true,
@@ -150,37 +150,6 @@ func (cfg Config) httpClient() (*http.Client, error) {
 		// token is not for them.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
-}
-
-func (cfg Config) tlsConfig() (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if cfg.CAFile != "" {
-		pem, err := os.ReadFile(cfg.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read the CA file: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("CA file %s holds no PEM certificate", cfg.CAFile)
-		}
-	}
-	if (cfg.CertFile == "") != (cfg.KeyFile == "") {
-		return nil, errors.New("a client certificate needs both its certificate file and its key file")
-	}
-	if cfg.CertFile != "" {
-		load := func() (*tls.Certificate, error) {
-			cert, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
-			if err != nil {
-				return nil, fmt.Errorf("load the client certificate: %w", err)
-			}
-			return &cert, nil
-		}
-		if _, err := load(); err != nil {
-			return nil, err
-		}
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
-	}
-	return config, nil
 }
 
 // parseAddress reads the address of a node in the forms that people write.

@@ -19,6 +19,9 @@ import (
 var (
 	// ErrUnreachable: no connection to the node; nothing was sent.
 	ErrUnreachable = errors.New("node is not reachable")
+	// ErrCertificate: the node refuses the client's certificate, or wants one; it
+	// has not looked at the request.
+	ErrCertificate = errors.New("the node refuses the client's certificate")
 	// ErrInvalid: the request is malformed.
 	ErrInvalid = errors.New("invalid request")
 	// ErrUnauthorized: no token, or a wrong one.
@@ -71,6 +74,8 @@ const (
 	codeOutcomeUnknown    = "OUTCOME_UNKNOWN"
 	codeNotCaughtUp       = "NOT_CAUGHT_UP"
 	codeNotReplicated     = "NOT_REPLICATED"
+	codeNotReplaceable    = "NOT_REPLACEABLE"
+	codeNamespaceOwned    = "NAMESPACE_OWNED"
 )
 
 var sentinelsByCode = map[string]error{
@@ -133,9 +138,10 @@ func (e *Error) Is(target error) bool {
 	if byCode := sentinelsByCode[e.Code]; byCode != nil && byCode == target {
 		return true
 	}
-	// A lost position shares its status with a conflict, and an unknown outcome
-	// with a node that has written nothing: taken for those, they would be retried.
-	if e.Code == codePositionLost || e.Code == codeOutcomeUnknown {
+	// Some share their status with a conflict, and an unknown outcome shares it with
+	// a node that has written nothing: taken for those, they would be retried.
+	switch e.Code {
+	case codePositionLost, codeOutcomeUnknown, codeNotReplaceable, codeNamespaceOwned:
 		return false
 	}
 	byStatus := sentinelsByStatus[e.Status]
@@ -191,6 +197,9 @@ func transportError(err error) error {
 	var urlErr *url.Error
 	if errors.As(err, &urlErr) {
 		err = urlErr.Err
+	}
+	if refused := refusedInHandshake(err); refused != nil {
+		return fmt.Errorf("%w: %w", ErrUnreachable, refused)
 	}
 	var opErr *net.OpError
 	var certErr *tls.CertificateVerificationError

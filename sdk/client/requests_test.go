@@ -306,6 +306,41 @@ func TestRequests(t *testing.T) {
 			method: "POST", uri: "/v1/namespaces", body: `{"name":"orders"}`,
 		},
 		{
+			name: "replace namespace", answer: jsonAnswer(http.StatusOK, `{"name":"orders"}`),
+			call:   func(ctx ctx, c c) error { _, err := c.ReplaceNamespace(ctx, "orders"); return err },
+			method: "POST", uri: "/v1/namespaces", body: `{"name":"orders","replace":true}`,
+		},
+		{
+			name: "namespace info", answer: jsonAnswer(http.StatusOK, `{"name":"orders"}`),
+			call:   func(ctx ctx, c c) error { _, err := c.NamespaceInfo(ctx, "orders"); return err },
+			method: "GET", uri: "/v1/namespaces/orders",
+		},
+		{
+			name:   "accept a lineage",
+			call:   func(ctx ctx, c c) error { return c.AcceptLineage(ctx, "orders", lineage) },
+			method: "POST", uri: "/v1/namespaces/orders/accept", body: `{"lineage":"` + lineage + `"}`,
+		},
+		{
+			name:   "write a mark",
+			call:   func(ctx ctx, c c) error { _, err := c.In("orders").WriteMark(ctx); return err },
+			method: "POST", uri: "/v1/namespaces/orders/mark",
+		},
+		{
+			name: "marks", answer: jsonAnswer(http.StatusOK, `{"marks":[]}`),
+			call:   func(ctx ctx, c c) error { _, err := c.Marks(ctx); return err },
+			method: "GET", uri: "/v1/namespaces/default/digests",
+		},
+		{
+			name: "digests", answer: jsonAnswer(http.StatusOK, `{"ranges":[]}`),
+			call:   func(ctx ctx, c c) error { _, err := c.Digests(ctx, 7, 10*time.Second); return err },
+			method: "GET", uri: "/v1/namespaces/default/digests?mark=7&wait=10s",
+		},
+		{
+			name: "scrub", answer: jsonAnswer(http.StatusOK, `{"damaged":false}`),
+			call:   func(ctx ctx, c c) error { _, err := c.Scrub(ctx); return err },
+			method: "POST", uri: "/v1/namespaces/default/scrub",
+		},
+		{
 			name: "health", answer: jsonAnswer(http.StatusOK, `{"status":"ok"}`),
 			call:   func(ctx ctx, c c) error { _, err := c.Health(ctx); return err },
 			method: "GET", uri: "/health",

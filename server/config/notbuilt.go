@@ -62,14 +62,6 @@ func (u *unbuilt) add(key, what string) {
 }
 
 func (u *unbuilt) doors(c *Config) {
-	for _, l := range []struct {
-		kind     string
-		listener *Listener
-	}{{listenerHTTP, c.HTTP}, {listenerGRPC, c.GRPC}} {
-		if l.listener != nil && l.listener.TLS != nil {
-			u.add("listener."+l.kind+".tls", fmt.Sprintf("tls of listener %q", l.kind))
-		}
-	}
 	if c.Redis != nil {
 		u.add("listener.redis", `listener "redis"`)
 	}
@@ -90,8 +82,8 @@ func (u *unbuilt) namespaces(c *Config) {
 		if n.Storage.History != c.Storage.History {
 			u.storage(key, "storage of "+title, n.Storage)
 		}
-		if n.Replicate != nil {
-			u.add(key+".replicate", "replicate in "+title)
+		if n.Replicate != nil && len(n.Replicate.Selector) > 0 {
+			u.add(key+".selector", "selector in replicate of "+title)
 		}
 	}
 }
@@ -108,9 +100,6 @@ func (u *unbuilt) relayer(r *Relayer) {
 				What:  title + " without namespaces, which leaves them to the control plane,",
 			})
 		}
-		if up.TLS != nil {
-			u.add(key+".tls", "tls of "+title)
-		}
 	}
 }
 
@@ -123,9 +112,6 @@ func (r *resolver) places(c *Config) {
 	}
 	for _, l := range r.w.listeners {
 		at["listener."+l.kind] = l.at
-		if l.tls != nil {
-			at["listener."+l.kind+".tls"] = l.tls.at
-		}
 	}
 	if r.w.raft != nil {
 		at["raft"] = r.w.raft.at
@@ -153,7 +139,7 @@ func (n *writtenNamespace) places() map[string]hcl.Range {
 	key := "namespace." + n.name
 	at := map[string]hcl.Range{key + ".acks": n.acks.at, key + ".history": n.storage.history.at}
 	if n.replicate != nil {
-		at[key+".replicate"] = n.replicate.at
+		at[key+".selector"] = n.replicate.selector.at
 	}
 	for _, t := range n.notifiers {
 		at["notifier."+t.kind+"."+t.name] = t.at
@@ -168,9 +154,6 @@ func (r *writtenRelayer) places() map[string]hcl.Range {
 	}
 	for _, u := range r.upstreams {
 		at["upstream."+u.name] = u.at
-		if u.tls != nil {
-			at["upstream."+u.name+".tls"] = u.tls.at
-		}
 	}
 	return at
 }

@@ -20,14 +20,21 @@ import (
 )
 
 // Node is what the door needs of the node behind it. All methods may be called
-// concurrently and must not block.
+// concurrently. None but WaitReplicated waits for others.
 type Node interface {
 	// Namespace returns a namespace that this node serves. It answers
 	// dbkernel.ErrNamespaceNotFound, or a *StateError for one that it can't
 	// serve at the moment.
 	Namespace(name string) (*dbkernel.Namespace, error)
-	// CreateNamespace makes a namespace that this node owns, durably.
-	CreateNamespace(name string) error
+	// CreateNamespace makes a namespace that this node owns, durably. With replace it
+	// takes the place of one whose data is lost or unusable, as another lineage.
+	CreateNamespace(ctx context.Context, name string, replace bool) error
+	// AcceptLineage lets a namespace that this node follows become one of that
+	// lineage, whatever it has of another. It is durable, and holds until it has happened.
+	AcceptLineage(name string, lineage dbkernel.Lineage) error
+	// WaitReplicated waits until that many direct followers report the position
+	// durable, or ctx ends, and answers how many do. nil: as many as were asked for.
+	WaitReplicated(ctx context.Context, name string, p dbkernel.Position, acks int) (have int, err error)
 	// Owner names the owner of a namespace as well as this node knows it; it
 	// may be empty.
 	Owner(namespace string) string
@@ -177,7 +184,10 @@ func (a *API) serve(c *call) error {
 			return err
 		}
 	}
-	return h(c)
+	if err := h(c); err != nil {
+		return err
+	}
+	return c.answerWrite()
 }
 
 // recovered answers a request whose handler panicked. The node goes on.

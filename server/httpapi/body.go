@@ -123,6 +123,14 @@ func (c *call) gather(size int) error {
 	return c.hold(c.sent + int64(size))
 }
 
+// releaseBody gives back the memory of the request's body, which nobody needs any more.
+func (c *call) releaseBody() {
+	if c.sent > 0 {
+		c.api.bodies.Release(c.sent)
+		c.reserved, c.sent = c.reserved-c.sent, 0
+	}
+}
+
 // release gives back the memory of large bodies.
 func (c *call) release() {
 	if c.reserved > 0 {

@@ -39,6 +39,11 @@ type call struct {
 	query url.Values
 	ns    *dbkernel.Namespace // nil on system endpoints
 
+	wait    time.Duration // how long the request may wait for a position, or for followers
+	began   time.Time     // when it began to wait for its position
+	acks    int           // how many followers a write waits for
+	written *committed    // by a write that is to be answered; nil: none
+
 	reserved int64 // of the API's body memory
 	sent     int64 // the part of reserved that holds the request's body
 }
@@ -56,21 +61,49 @@ func (c *call) enterNamespace() (err error) {
 	if !dbkernel.ValidName(c.namespace) {
 		return namespaceNotFound(c.namespace)
 	}
-	if c.ns, err = c.api.node.Namespace(c.namespace); err != nil {
-		if errors.Is(err, dbkernel.ErrNamespaceNotFound) {
-			return namespaceNotFound(c.namespace)
-		}
+	if err := c.lookUp(); err != nil {
 		return err
 	}
-	if err := c.refuseUnsupported(); err != nil {
+	if err := c.refusePast(); err != nil {
 		return err
 	}
-	return c.waitForPosition()
+	if err := c.parseWaits(); err != nil {
+		return err
+	}
+	c.began = time.Now()
+	return c.onCurrent(c.waitForPosition)
 }
 
-// refuseUnsupported answers parameters of the contract that this version
-// doesn't have: ignoring one would promise what isn't kept.
-func (c *call) refuseUnsupported() error {
+// lookUp finds the namespace as it is by now.
+func (c *call) lookUp() (err error) {
+	c.ns, err = c.api.node.Namespace(c.namespace)
+	if errors.Is(err, dbkernel.ErrNamespaceNotFound) {
+		return namespaceNotFound(c.namespace)
+	}
+	return err
+}
+
+// maxExchanges is how often a namespace may be exchanged under one request.
+const maxExchanges = 3
+
+// onCurrent runs a read on the namespace. Where a snapshot or a truncation has
+// exchanged the namespace since it was looked up, the read runs again on what took its place,
+// which must include the position asked for, too: the wait goes on with the time that is left.
+func (c *call) onCurrent(read func() error) error {
+	err := read()
+	for n := 0; n < maxExchanges && errors.Is(err, dbkernel.ErrSuperseded); n++ {
+		if err := c.lookUp(); err != nil {
+			return err
+		}
+		if err = c.waitForPosition(); err == nil {
+			err = read()
+		}
+	}
+	return err
+}
+
+// refusePast answers reads of the past, of which this version keeps nothing.
+func (c *call) refusePast() error {
 	if s, ok := c.param("as_of"); ok {
 		_, errLSN := strconv.ParseUint(s, 10, 64)
 		_, errTime := time.Parse(time.RFC3339, s)
@@ -80,14 +113,19 @@ func (c *call) refuseUnsupported() error {
 		return &Error{Status: http.StatusGone, Code: CodeHistoryGone,
 			Message: "this namespace keeps no old versions (storage.history is 0s): leave as_of out to read the newest state"}
 	}
-	if s, ok := c.param("acks"); ok {
-		n, err := strconv.ParseUint(s, 10, 16)
-		if err != nil {
-			return badRequest(CodeBadRequest, "acks=%q is not a number of followers", s)
-		}
-		if n > 0 {
-			return badRequest(CodeNotSupported, "acks=%d isn't built in this version, so nothing was written: leave it out, or wait on a follower with %s", n, HeaderAtLeast)
-		}
+	return nil
+}
+
+// parseWaits reads what the request may wait for, and for how long.
+func (c *call) parseWaits() (err error) {
+	if c.acks, err = c.followers(); err != nil {
+		return err
+	}
+	if c.wait, err = c.duration("wait", defaultWait); err != nil {
+		return err
+	}
+	if c.wait < 0 || c.wait > maxWait {
+		return badRequest(CodeBadRequest, "wait=%v is out of range: use 0s to %v", c.wait, maxWait)
 	}
 	return nil
 }
@@ -95,13 +133,6 @@ func (c *call) refuseUnsupported() error {
 // waitForPosition holds the request until the namespace includes the position
 // of X-Unisondb-At-Least.
 func (c *call) waitForPosition() error {
-	wait, err := c.duration("wait", defaultWait)
-	if err != nil {
-		return err
-	}
-	if wait < 0 || wait > maxWait {
-		return badRequest(CodeBadRequest, "wait=%v is out of range: use 0s to %v", wait, maxWait)
-	}
 	s := c.Header.Get(HeaderAtLeast)
 	if s == "" {
 		return nil
@@ -110,7 +141,7 @@ func (c *call) waitForPosition() error {
 	if err != nil {
 		return badRequest(CodeInvalidPosition, "%s: %v", HeaderAtLeast, err)
 	}
-	ctx, cancel := context.WithTimeout(c.Context(), wait)
+	ctx, cancel := context.WithDeadline(c.Context(), c.began.Add(c.wait))
 	defer cancel()
 	defer context.AfterFunc(c.api.draining, cancel)()
 	if err := c.ns.WaitFor(ctx, p); err == nil || !c.api.isDraining() {
@@ -234,7 +265,8 @@ func checkColumns(what string, row []byte, names []string) error {
 
 // view runs fn on a view of the newest state, and answers its position.
 func (c *call) view(fn func(*dbkernel.View) error) error {
-	v, err := c.ns.View()
+	var v *dbkernel.View
+	err := c.onCurrent(func() (err error) { v, err = c.ns.View(); return err })
 	if err != nil {
 		return err
 	}
@@ -246,11 +278,17 @@ func (c *call) view(fn func(*dbkernel.View) error) error {
 // position tells the client what its write made, or its read saw.
 func (c *call) position(p dbkernel.Position) { c.w.Header().Set(HeaderPosition, p.String()) }
 
-// statusPosition answers the position of an answer about the log itself,
-// without opening the tree of an idle namespace.
-func (c *call) statusPosition() {
-	s := c.ns.Status()
-	c.position(dbkernel.Position{Lineage: s.Lineage, Epoch: s.Epoch, LSN: s.CommitLSN})
+// onLog runs a read of the log itself, which opens no tree of an idle namespace,
+// and answers its position: what a view would have seen before it.
+func (c *call) onLog(read func() error) error {
+	return c.onCurrent(func() error {
+		p, err := c.ns.Position()
+		if err != nil {
+			return err
+		}
+		c.position(p)
+		return read()
+	})
 }
 
 func (c *call) json(v any) error {
@@ -266,12 +304,6 @@ type success struct {
 type successCount struct {
 	Success bool `json:"success"`
 	Count   int  `json:"count"`
-}
-
-// wrote answers a write that was committed at p.
-func (c *call) wrote(p dbkernel.Position, answer any) error {
-	c.position(p)
-	return c.json(answer)
 }
 
 // etag is how a version looks in headers.

@@ -25,7 +25,6 @@ const (
 	CodeInvalidPosition     = "INVALID_POSITION"
 	CodeEmptyRequest        = "EMPTY_REQUEST"
 	CodeUnknownOperation    = "UNKNOWN_OPERATION"
-	CodeNotSupported        = "NOT_SUPPORTED"
 	CodeForbidden           = "FORBIDDEN"
 	CodeReadOnly            = "READ_ONLY"
 	CodeRouteNotFound       = "ROUTE_NOT_FOUND"
@@ -40,6 +39,9 @@ const (
 	CodePositionLost        = "POSITION_LOST"
 	CodeNamespaceExists     = "NAMESPACE_EXISTS"
 	CodeBackupExists        = "BACKUP_EXISTS"
+	CodeNotReplaceable      = "NOT_REPLACEABLE"
+	CodeNamespaceOwned      = "NAMESPACE_OWNED"
+	CodeMarkNotFound        = "MARK_NOT_FOUND"
 	CodeTxExpired           = "TX_EXPIRED"
 	CodeHistoryGone         = "HISTORY_GONE"
 	CodeTrimmed             = "TRIMMED"
@@ -59,6 +61,7 @@ const (
 	CodeCanceled            = "CANCELED"
 	CodeNotReady            = "NOT_READY"
 	CodeNotCaughtUp         = "NOT_CAUGHT_UP"
+	CodeNotReplicated       = "NOT_REPLICATED"
 	CodeBusy                = "BUSY"
 )
 
@@ -111,10 +114,11 @@ var kernelErrors = []struct {
 	{dbkernel.ErrLogBehind, http.StatusServiceUnavailable, CodeLogBehind, 0},
 	{dbkernel.ErrFrozen, http.StatusServiceUnavailable, CodeFrozen, 0},
 	{dbkernel.ErrNewerFormat, http.StatusServiceUnavailable, CodeNewerFormat, 0},
-	{dbkernel.ErrDamaged, http.StatusServiceUnavailable, CodeDamaged, 0},
+	{dbkernel.ErrDamaged, http.StatusInternalServerError, CodeDamaged, 0},
 	{dbkernel.ErrPositionLost, http.StatusConflict, CodePositionLost, 0},
 	{dbkernel.ErrNotCaughtUp, http.StatusGatewayTimeout, CodeNotCaughtUp, 0},
 	{dbkernel.ErrTrimmed, http.StatusGone, CodeTrimmed, 0},
+	{dbkernel.ErrNotReady, http.StatusServiceUnavailable, CodeNotReady, time.Second},
 	{dbkernel.ErrClosed, http.StatusServiceUnavailable, CodeShuttingDown, time.Second},
 	{dbkernel.ErrNotFound, http.StatusNotFound, CodeKeyNotFound, 0},
 }
@@ -128,6 +132,10 @@ func (c *call) errorOf(err error) *Error {
 	var s *StateError
 	if errors.As(err, &s) {
 		return &Error{Status: http.StatusServiceUnavailable, Code: s.Code, Message: s.Error(), RetryAfter: s.RetryAfter}
+	}
+	if errors.Is(err, dbkernel.ErrSuperseded) && !errors.Is(err, dbkernel.ErrOutcomeUnknown) {
+		return &Error{Status: http.StatusServiceUnavailable, Code: CodeNotReady, RetryAfter: time.Second,
+			Message: fmt.Sprintf("another copy of namespace %q has taken its place while the request ran, and nothing was written: try again", c.namespace)}
 	}
 	for _, k := range kernelErrors {
 		if errors.Is(err, k.err) {

@@ -84,8 +84,11 @@ func TestBadInput(t *testing.T) {
 		{"long prefix", "GET", "/kv?prefix=" + long, "", 400, httpapi.CodeInvalidKey},
 		{"bad wait", "GET", "/kv/a?wait=5", "", 400, httpapi.CodeBadRequest},
 		{"wait without end", "GET", "/kv/a?wait=1000h", "", 400, httpapi.CodeBadRequest},
-		{"acks", "PUT", "/kv/a?acks=1", `{"value":""}`, 400, httpapi.CodeNotSupported},
 		{"acks that is no number", "PUT", "/kv/a?acks=quorum", `{"value":""}`, 400, httpapi.CodeBadRequest},
+		{"no acks", "PUT", "/kv/a?acks=", `{"value":""}`, 400, httpapi.CodeBadRequest},
+		{"fewer than none", "PUT", "/kv/a?acks=-1", `{"value":""}`, 400, httpapi.CodeBadRequest},
+		{"too many acks", "PUT", "/kv/a?acks=1001", `{"value":""}`, 400, httpapi.CodeBadRequest},
+		{"acks over the range of a number", "PUT", "/kv/a?acks=65536", `{"value":""}`, 400, httpapi.CodeBadRequest},
 		{"the past", "GET", "/kv/a?as_of=5", "", 410, httpapi.CodeHistoryGone},
 		{"the past by time", "GET", "/kv/a?as_of=2026-01-02T03:04:05Z", "", 410, httpapi.CodeHistoryGone},
 		{"no time at all", "GET", "/kv/a?as_of=yesterday", "", 400, httpapi.CodeBadRequest},
@@ -129,6 +132,7 @@ func TestUnknownRoutesAndMethods(t *testing.T) {
 	f := newFixture(t)
 	for _, path := range []string{
 		"!/", "!/nothing", "!/api", "!/api/v1", "!/api/v1/", "!/api/v2/default/kv/a", "!/v1", "!/v1/statuses", "!/healthy", "!//health", "!/health/",
+		"!/v1/namespaces/default/", "!/v1/namespaces/default/marks", "!/v1/namespaces/default/mark/1",
 		"", "/", "/kvs", "/KV/a", "/tx/x", "/tx/x/y", "/tx//commit", "/tx/x/commit/now", "/offset/", "/offset/x", "/wal", "/wal/backup/x", "/btree", "/history", "/model",
 	} {
 		f.do("GET", path, "").refused(404, httpapi.CodeRouteNotFound)
@@ -142,6 +146,8 @@ func TestUnknownRoutesAndMethods(t *testing.T) {
 		{"POST", "/lob/a", "DELETE, GET, HEAD, PUT"}, {"DELETE", "/lob", "GET, HEAD"}, {"GET", "/tx", "POST"}, {"GET", "/tx/begin", "POST"},
 		{"DELETE", "/tx/00/commit", "POST"}, {"POST", "/offset", "GET, HEAD"}, {"GET", "/wal/backup", "POST"}, {"GET", "/btree/backup", "POST"},
 		{"POST", "!/health", "GET, HEAD"}, {"DELETE", "!/v1/namespaces", "GET, HEAD, POST"}, {"POST", "!/metrics", "GET, HEAD"}, {"QUERY", "/stats", "GET, HEAD"},
+		{"DELETE", "!/v1/namespaces/default", "GET, HEAD"}, {"GET", "!/v1/namespaces/default/accept", "POST"}, {"GET", "!/v1/namespaces/default/mark", "POST"},
+		{"POST", "!/v1/namespaces/default/digests", "GET, HEAD"}, {"GET", "!/v1/namespaces/default/scrub", "POST"},
 	} {
 		a := f.do(tc.method, tc.path, "").refused(405, httpapi.CodeMethodNotAllowed)
 		if got := a.header.Get("Allow"); got != tc.allow {
@@ -155,6 +161,8 @@ func TestUnknownNamespaces(t *testing.T) {
 	for _, name := range []string{"none", "..", "%2E%2E", "..%2F..%2Fetc", "a%2Fb", "%00", "%FF", "", strings.Repeat("n", 65), "-x", "LOCK", "de fault"} {
 		f.do("GET", "!/api/v1/"+strings.ReplaceAll(name, " ", "%20")+"/kv/a", "").refused(404, httpapi.CodeNamespaceNotFound)
 		f.do("PUT", "!/api/v1/"+strings.ReplaceAll(name, " ", "%20")+"/kv/a", putJSON("v")).refused(404, httpapi.CodeNamespaceNotFound)
+		f.do("GET", "!/v1/namespaces/"+strings.ReplaceAll(name, " ", "%20"), "").refused(404, httpapi.CodeNamespaceNotFound)
+		f.do("GET", "!/v1/namespaces/"+strings.ReplaceAll(name, " ", "%20")+"/digests", "").refused(404, httpapi.CodeNamespaceNotFound)
 	}
 	if got := fmt.Sprint(f.node.Names()); got != "[default other]" {
 		t.Errorf("namespaces are now %s", got)
@@ -175,7 +183,9 @@ func TestKernelErrors(t *testing.T) {
 		{dbkernel.ErrDiskFull, 503, httpapi.CodeDiskFull, "10"},
 		{dbkernel.ErrOutcomeUnknown, 503, httpapi.CodeOutcomeUnknown, ""},
 		{fmt.Errorf("%w: %w", dbkernel.ErrOutcomeUnknown, dbkernel.ErrFrozen), 503, httpapi.CodeOutcomeUnknown, ""},
-		{dbkernel.ErrDamaged, 503, httpapi.CodeDamaged, ""},
+		{dbkernel.ErrDamaged, 500, httpapi.CodeDamaged, ""},
+		{dbkernel.ErrSuperseded, 503, httpapi.CodeNotReady, "1"},
+		{dbkernel.ErrNotReady, 503, httpapi.CodeNotReady, "1"},
 		{dbkernel.ErrNewerFormat, 503, httpapi.CodeNewerFormat, ""},
 		{dbkernel.ErrLogBehind, 503, httpapi.CodeLogBehind, ""},
 		{dbkernel.ErrClosed, 503, httpapi.CodeShuttingDown, "1"},

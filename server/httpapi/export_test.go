@@ -21,3 +21,13 @@ func (a *API) TakeMemory(t *testing.T) (free func()) {
 	}
 	return func() { a.bodies.Release(least) }
 }
+
+// MemoryIsFree says whether all the memory is free of an API that has the least.
+func (a *API) MemoryIsFree() bool {
+	const least = maxBody + dbkernel.MaxBatchLen + 4*largeBody
+	if !a.bodies.TryAcquire(least) {
+		return false
+	}
+	a.bodies.Release(least)
+	return true
+}

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,6 +33,13 @@ type fakeNode struct {
 	owner    string
 	refused  map[string]error
 	notReady []string
+	accepted map[string]dbkernel.Lineage
+	// replacing is held while a namespace is replaced.
+	replacing sync.RWMutex
+	// exchanged is looked up in the place of a namespace, once.
+	exchanged atomic.Pointer[dbkernel.Namespace]
+	// replicated answers WaitReplicated; nil: nobody follows.
+	replicated func(ctx context.Context, p dbkernel.Position, acks int) (int, error)
 }
 
 func (n *fakeNode) Namespace(name string) (*dbkernel.Namespace, error) {
@@ -40,12 +49,40 @@ func (n *fakeNode) Namespace(name string) (*dbkernel.Namespace, error) {
 	if name == "panics" {
 		panic("a mistake of our own")
 	}
+	if ns := n.exchanged.Swap(nil); ns != nil {
+		return ns, nil
+	}
+	n.replacing.RLock()
+	defer n.replacing.RUnlock()
 	return n.db.Namespace(name)
 }
 
-func (n *fakeNode) CreateNamespace(name string) error {
+func (n *fakeNode) CreateNamespace(ctx context.Context, name string, replace bool) error {
+	n.replacing.Lock()
+	defer n.replacing.Unlock()
+	if replace {
+		if err := n.db.SetAside(ctx, name, "a test"); err != nil {
+			return err
+		}
+	}
 	_, err := n.db.Create(name, dbkernel.Lineage{})
 	return err
+}
+
+func (n *fakeNode) AcceptLineage(name string, lineage dbkernel.Lineage) error {
+	if _, err := n.db.Namespace(name); err != nil {
+		return err
+	}
+	n.accepted[name] = lineage
+	return nil
+}
+
+func (n *fakeNode) WaitReplicated(ctx context.Context, _ string, p dbkernel.Position, acks int) (int, error) {
+	if n.replicated == nil {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	return n.replicated(ctx, p, acks)
 }
 
 func (n *fakeNode) Owner(string) string { return n.owner }
@@ -118,7 +155,7 @@ func newFixture(t *testing.T, opts ...func(*fixtureOptions)) *fixture {
 	if _, err = db.Create("other", dbkernel.Lineage{}); err != nil {
 		t.Fatal(err)
 	}
-	f.node = &fakeNode{db: db, owner: "hub-a", refused: map[string]error{}}
+	f.node = &fakeNode{db: db, owner: "hub-a", refused: map[string]error{}, accepted: map[string]dbkernel.Lineage{}}
 	f.api = httpapi.New(httpapi.Options{
 		Node: f.node, Logger: log, BackupDir: filepath.Join(f.dir, "backups"), BodyMemory: o.memory,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "unisondb_up 1\n") }),

@@ -49,7 +49,8 @@ func (c *call) getKey() (v dbkernel.Value, err error) {
 		err = c.read(nil, func(tx *dbkernel.Tx) (err error) { v, err = tx.Get(c.key); return err })
 		return v, err
 	}
-	v, p, err := c.ns.Get(c.key)
+	var p dbkernel.Position
+	err = c.onCurrent(func() (err error) { v, p, err = c.ns.Get(c.key); return err })
 	if err == nil || errors.Is(err, dbkernel.ErrNotFound) {
 		c.position(p)
 	}
@@ -69,8 +70,7 @@ func (c *call) read(onView func(*dbkernel.View) error, inTx func(*dbkernel.Tx) e
 	}
 	err = inTx(tx)
 	if err == nil || errors.Is(err, dbkernel.ErrNotFound) {
-		// What the transaction saw is no newer than what a view opened after it sees.
-		return errors.Join(err, c.view(func(*dbkernel.View) error { return nil }))
+		c.position(tx.Position())
 	}
 	return err
 }

@@ -8,14 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/unisondb/unisondb/dbkernel"
 )
 
 func (c *call) offset() error {
-	o, err := c.ns.Offset()
-	if err != nil {
+	var o dbkernel.LogOffset
+	if err := c.onLog(func() (err error) { o, err = c.ns.Offset(); return err }); err != nil {
 		return err
 	}
-	c.statusPosition()
 	return c.json(struct {
 		SegmentID uint64 `json:"segmentId"`
 		Offset    int64  `json:"offset"`
@@ -25,11 +26,10 @@ func (c *call) offset() error {
 }
 
 func (c *call) checkpoint() error {
-	o, err := c.ns.Checkpoint()
-	if err != nil {
+	var o dbkernel.LogOffset
+	if err := c.onLog(func() (err error) { o, err = c.ns.Checkpoint(); return err }); err != nil {
 		return err
 	}
-	c.statusPosition()
 	return c.json(struct {
 		RecordProcessed uint64 `json:"recordProcessed"`
 		SegmentID       uint64 `json:"segmentId"`
@@ -65,11 +65,10 @@ type statsAnswer struct {
 }
 
 func (c *call) stats() error {
-	o, err := c.ns.Offset()
-	if err != nil {
+	var o dbkernel.LogOffset
+	if err := c.onLog(func() (err error) { o, err = c.ns.Offset(); return err }); err != nil {
 		return err
 	}
-	c.statusPosition()
 	n, s := c.ns.Counters(), c.ns.Status()
 	return c.json(statsAnswer{
 		Namespace: c.namespace, OpsReceived: n.Ops, OpsFlushed: n.FlushedKeys,
@@ -93,11 +92,14 @@ func (c *call) logBackup() error {
 	if err != nil {
 		return err
 	}
-	segments, err := c.ns.BackupLog(c.Context(), in.AfterSegmentID, dir)
+	var segments []dbkernel.SegmentCopy
+	err = c.onLog(func() (err error) {
+		segments, err = c.ns.BackupLog(c.Context(), in.AfterSegmentID, dir)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	c.statusPosition()
 	type backup struct {
 		SegmentID uint64 `json:"segmentId"`
 		Path      string `json:"path"`
@@ -122,11 +124,10 @@ func (c *call) treeBackup() error {
 	if err != nil {
 		return err
 	}
-	n, err := c.ns.BackupTree(c.Context(), path)
-	if err != nil {
+	var n int64
+	if err := c.onLog(func() (err error) { n, err = c.ns.BackupTree(c.Context(), path); return err }); err != nil {
 		return err
 	}
-	c.statusPosition()
 	return c.json(struct {
 		Path  string `json:"path"`
 		Bytes int64  `json:"bytes"`

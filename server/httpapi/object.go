@@ -46,7 +46,8 @@ func (c *call) objectGet() error {
 	if err := c.noTransaction("a large object is read outside of transactions"); err != nil {
 		return err
 	}
-	r, err := c.ns.OpenObject(c.key)
+	var r *dbkernel.ObjectReader
+	err := c.onCurrent(func() (err error) { r, err = c.ns.OpenObject(c.key); return err })
 	if errors.Is(err, dbkernel.ErrNotFound) {
 		if err := c.view(func(*dbkernel.View) error { return nil }); err != nil {
 			return err

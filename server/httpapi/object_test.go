@@ -121,8 +121,8 @@ func TestADamagedObjectIsRefusedInWords(t *testing.T) {
 	if err := tree.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f.do("GET", "/lob/o", "").refused(503, httpapi.CodeDamaged)
-	f.do("GET", "/lob/o", "", header{"Range", "bytes=0-9"}).refused(503, httpapi.CodeDamaged)
+	f.do("GET", "/lob/o", "").refused(500, httpapi.CodeDamaged)
+	f.do("GET", "/lob/o", "", header{"Range", "bytes=0-9"}).refused(500, httpapi.CodeDamaged)
 }
 
 func TestObjectList(t *testing.T) {

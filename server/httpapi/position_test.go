@@ -1,6 +1,8 @@
 package httpapi_test
 
 import (
+	"bytes"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +34,76 @@ func TestReadsWaitForAPosition(t *testing.T) {
 	go func() { read <- f.do("GET", "/kv/a?wait=20s", "", atLeast(next)) }()
 	f.do("PUT", "/kv/a", putJSON("2")).want(200, ok)
 	(<-read).want(200, `{"value":"`+b64("2")+`","found":true,"version":"<any>"}`)
+}
+
+// TestAPositionIsOneOfTheHistory: where a replica has records that aren't committed
+// yet, what it answers is still a position that a read may ask for.
+func TestAPositionIsOneOfTheHistory(t *testing.T) {
+	dir := t.TempDir()
+	var before uint64 // the end of the first epoch
+	var records [][]byte
+	for range 2 {
+		db, err := dbkernel.Open(dbkernel.Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner, err := db.Create("default", dbkernel.Lineage{7})
+		if errors.Is(err, dbkernel.ErrNamespaceExists) {
+			owner, err = db.Namespace("default")
+			before = owner.Status().LSN
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b dbkernel.Batch
+		if err := b.Put([]byte("k"), []byte("v"), 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := owner.Write(t.Context(), &b); err != nil {
+			t.Fatal(err)
+		}
+		records = readLog(t, owner)
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := newFixture(t, func(o *fixtureOptions) { o.replica = true })
+	replica, err := f.node.db.Create("copy", dbkernel.Lineage{7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := replica.Append(t.Context(), records, before); err != nil {
+		t.Fatal(err)
+	}
+	if s := replica.Status(); s.CommitLSN != before || s.DurableLSN <= before {
+		t.Fatalf("the replica is at %+v, committed is LSN %d", s, before)
+	}
+	for _, path := range []string{"/offset", "/checkpoint", "/stats", "/kv/k", "/kv"} {
+		saw := f.do("GET", "!/api/v1/copy"+path, "").refusedWith(200).position()
+		f.do("GET", "!/api/v1/copy/kv/k?wait=0s", "", header{httpapi.HeaderAtLeast, saw.String()}).refusedWith(200)
+	}
+}
+
+// readLog reads all of a log.
+func readLog(t *testing.T, ns *dbkernel.Namespace) [][]byte {
+	t.Helper()
+	tail, err := ns.Tail("test", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tail.Close()
+	var records [][]byte
+	for next := uint64(1); next <= ns.CommitLSN(); {
+		run, err := tail.Next(t.Context(), 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range run.Records {
+			records = append(records, bytes.Clone(r))
+		}
+		next = run.Last + 1
+	}
+	return records
 }
 
 func TestLostAndMalformedPositions(t *testing.T) {

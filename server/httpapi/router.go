@@ -13,7 +13,7 @@ type handler func(*call) error
 type endpoint struct {
 	name    string // in metrics
 	methods map[string]handler
-	system  bool // not below a namespace
+	system  bool // needs no namespace that is served
 	probe   bool // answers while the node drains, too
 }
 
@@ -33,6 +33,13 @@ var (
 	epStatus     = &endpoint{name: "status", system: true, probe: true, methods: map[string]handler{http.MethodGet: (*call).status}}
 	epNamespaces = &endpoint{name: "namespaces", system: true, methods: map[string]handler{
 		http.MethodGet: (*call).listNamespaces, http.MethodPost: (*call).createNamespace}}
+	epNamespace       = &endpoint{name: "namespace", system: true, methods: map[string]handler{http.MethodGet: (*call).namespaceInfo}}
+	namespaceEndpoint = map[string]*endpoint{
+		"accept":  {name: "namespace_accept", system: true, methods: map[string]handler{http.MethodPost: (*call).acceptLineage}},
+		"mark":    {name: "namespace_mark", methods: map[string]handler{http.MethodPost: (*call).writeMark}},
+		"digests": {name: "namespace_digests", methods: map[string]handler{http.MethodGet: (*call).digests}},
+		"scrub":   {name: "namespace_scrub", methods: map[string]handler{http.MethodPost: (*call).scrubNow}},
+	}
 
 	epKVList  = &endpoint{name: "kv_list", methods: map[string]handler{http.MethodGet: (*call).kvList}}
 	epKVBatch = &endpoint{name: "kv_batch", methods: map[string]handler{http.MethodPost: (*call).kvBatch}}
@@ -76,8 +83,11 @@ var systemEndpoints = map[string]*endpoint{
 	"/v1/namespaces": epNamespaces,
 }
 
-// dataPath is what the paths of the data API begin with.
-const dataPath = "/api/v1/"
+// What the paths of the data API begin with, and those of one namespace's operator API.
+const (
+	dataPath      = "/api/v1/"
+	namespacePath = "/v1/namespaces/"
+)
 
 // resolve finds the endpoint that a path means. It takes the escaped path and
 // splits that, so that what is escaped inside a key, and slashes beside each
@@ -89,18 +99,36 @@ func (a *API) resolve(method, path string) (*endpoint, pathArgs, error) {
 		}
 		return ep, pathArgs{}, nil
 	}
-	rest, ok := strings.CutPrefix(path, dataPath)
-	if !ok {
-		return nil, pathArgs{}, routeNotFound()
+	rest, isData := strings.CutPrefix(path, dataPath)
+	if !isData {
+		var ok bool
+		if rest, ok = strings.CutPrefix(path, namespacePath); !ok {
+			return nil, pathArgs{}, routeNotFound()
+		}
 	}
-	escaped, rest, _ := strings.Cut(rest, "/")
+	escaped, rest, below := strings.Cut(rest, "/")
 	namespace, err := url.PathUnescape(escaped)
 	if err != nil {
 		return nil, pathArgs{}, badRequest(CodeBadRequest, "the namespace in the path is not percent-encoded properly: %v", err)
 	}
+	if !isData {
+		return resolveNamespace(namespace, rest, below)
+	}
 	ep, p, err := resolveData(method, rest)
 	p.namespace = namespace
 	return ep, p, err
+}
+
+// resolveNamespace finds the endpoint of the operator API of one namespace.
+func resolveNamespace(name, action string, below bool) (*endpoint, pathArgs, error) {
+	ep := epNamespace
+	if below {
+		ep = namespaceEndpoint[action]
+	}
+	if ep == nil {
+		return nil, pathArgs{}, routeNotFound()
+	}
+	return ep, pathArgs{namespace: name}, nil
 }
 
 // resolveData finds the endpoint of what stands behind the namespace.

@@ -37,13 +37,35 @@ func TestCreateNamespace(t *testing.T) {
 	for _, bad := range []string{`{"name":""}`, `{}`, `{"name":"../x"}`, `{"name":"-x"}`, `{"name":"a b"}`} {
 		f.do("POST", "!/v1/namespaces", bad).refused(400, httpapi.CodeBadRequest)
 	}
-	req := mustRequest(t, "POST", "/v1/namespaces")
-	for _, remote := range []string{"192.0.2.1:1234", "[2001:db8::1]:1234", "", "nonsense"} {
-		req.RemoteAddr = remote
-		rec := newRecorder()
-		f.api.ServeHTTP(rec, req)
-		if rec.status != 403 {
-			t.Errorf("from %q: %d %s", remote, rec.status, rec.String())
+	f.do("GET", "!/v1/namespaces/new", "").want(200, `{"name":"new","owner":"n1","epoch":0,"hubs":["n1"],"acks":"local","lsn":0}`)
+	f.do("GET", "!/v1/namespaces/none", "").refused(404, httpapi.CodeNamespaceNotFound)
+}
+
+func TestWhatChangesTheNodeIsForThisMachineOnly(t *testing.T) {
+	f := newFixture(t)
+	for _, path := range []string{"/v1/namespaces", "/v1/namespaces/default/accept", "/v1/namespaces/default/mark", "/v1/namespaces/default/scrub"} {
+		req := mustRequest(t, "POST", path)
+		for _, remote := range []string{"192.0.2.1:1234", "[2001:db8::1]:1234", "", "nonsense"} {
+			req.RemoteAddr = remote
+			rec := newRecorder()
+			f.api.ServeHTTP(rec, req)
+			if rec.status != 403 {
+				t.Errorf("%s from %q: %d %s", path, remote, rec.status, rec.String())
+			}
 		}
 	}
+}
+
+func TestAcceptLineage(t *testing.T) {
+	f := newFixture(t)
+	const lineage = "00112233445566778899aabbccddeeff"
+	f.do("POST", "!/v1/namespaces/default/accept", `{"lineage":"`+lineage+`"}`).want(200, ok)
+	if got := f.node.accepted["default"].String(); got != lineage {
+		t.Errorf("accepted is %s", got)
+	}
+	for _, bad := range []string{`{}`, `{"lineage":""}`, `{"lineage":"x"}`, `{"lineage":"00112233"}`, `{"lineage":"00000000000000000000000000000000"}`} {
+		f.do("POST", "!/v1/namespaces/default/accept", bad).refused(400, httpapi.CodeBadRequest)
+	}
+	f.do("POST", "!/v1/namespaces/default/accept", `{"lineage":1}`).refused(400, httpapi.CodeInvalidJSON)
+	f.do("POST", "!/v1/namespaces/..%2Fx/accept", `{"lineage":"`+lineage+`"}`).refused(404, httpapi.CodeNamespaceNotFound)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/unisondb/unisondb/dbkernel"
@@ -110,7 +111,17 @@ func (c *call) runOneShot(checks []check, then, otherwise []step) error {
 	if err != nil {
 		return err
 	}
+	if !slices.ContainsFunc(answer.Results, isWrite) {
+		c.position(pos)
+		return c.json(answer)
+	}
 	return c.wrote(pos, answer)
+}
+
+// isWrite says that a result is that of an operation which changes something.
+func isWrite(result any) bool {
+	_, ok := result.(success)
+	return ok
 }
 
 // holdAll evaluates every condition.

@@ -34,9 +34,18 @@ type Options struct {
 	Clock func() time.Time
 	// Heartbeat is how often a stream says something at least; 0: replicator.DefaultHeartbeat.
 	Heartbeat time.Duration
-	// Owner names who takes writes to a namespace, "" where it isn't known; nil:
-	// this node.
-	Owner func(namespace string) string
+	// Owner says what is known of a namespace's owner; nil: this node owns everything.
+	Owner func(namespace string) replicator.OwnerReport
+	// Authorize says why a node must not follow a namespace; nil: every node may follow
+	// all. PeerOf knows who it is.
+	Authorize func(ctx context.Context, nodeID, namespace string) error
+	// Acks is told what followers make durable; nil: one that nobody asks.
+	Acks *replicator.Acks
+	// Compression is replicator.CompressionZstd, which is also what "" means, or CompressionNone.
+	Compression string
+	// SnapshotBytesPerSecond bounds what snapshots and repairs send together, and
+	// FollowerBytesPerSecond the records that one node is sent; 0: no bound.
+	SnapshotBytesPerSecond, FollowerBytesPerSecond int64
 }
 
 // Server is the gRPC door.
@@ -65,7 +74,9 @@ func New(o Options) *Server {
 		)...),
 		health: health.NewServer(),
 		source: replicator.NewSource(replicator.SourceOptions{
-			NodeID: o.NodeID, Store: o.Store, Logger: o.Logger.Named("source"), Clock: o.Clock, Heartbeat: o.Heartbeat, Owner: o.Owner,
+			NodeID: o.NodeID, Store: o.Store, Logger: o.Logger.Named("source"), Clock: o.Clock, Heartbeat: o.Heartbeat, Owner: o.Owner, Authorize: o.Authorize,
+			Acks: o.Acks, Compression: o.Compression, FollowerBytesPerSecond: o.FollowerBytesPerSecond,
+			SnapshotRate: replicator.NewSnapshotRate(o.SnapshotBytesPerSecond),
 		}),
 		acceptor: replicator.NewAcceptor(replicator.AcceptorOptions{
 			NodeID: o.NodeID, Store: o.Store, Logger: o.Logger.Named("sink"), Clock: o.Clock, Accept: o.AcceptOffer,
@@ -150,6 +161,9 @@ func awaitEnd(ctx context.Context, ended <-chan struct{}) error {
 
 // Followers says who follows this node's namespaces, and how far they are.
 func (s *Server) Followers() []replicator.FollowerStatus { return s.source.Followers() }
+
+// SentBytes says what was sent for snapshots and repairs, by namespace.
+func (s *Server) SentBytes() map[string]replicator.SentBytes { return s.source.SentBytes() }
 
 // Received says how the namespaces do that other nodes have offered to this one.
 func (s *Server) Received() []replicator.SinkStatus { return s.acceptor.Status() }

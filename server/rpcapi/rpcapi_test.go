@@ -27,17 +27,16 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // endless is a store with one namespace, whose log never ends.
-type endless struct{ replicator.Log }
+type endless struct {
+	replicator.Log
+	replicator.Store
+}
 
 func (s endless) Open(namespace string) (replicator.Log, error) {
 	if namespace == "default" {
 		return s, nil
 	}
 	return nil, dbkernel.ErrNamespaceNotFound
-}
-
-func (endless) Create(string, dbkernel.Lineage) (replicator.Log, error) {
-	return nil, errors.New("not in this test")
 }
 
 const endOfLog = 1 << 30
@@ -51,6 +50,12 @@ func (endless) EpochTable() []dbkernel.EpochStart {
 }
 
 func (endless) Tail(string, uint64) (replicator.Reader, error) { return &endlessReader{next: 1}, nil }
+
+func (endless) Marks() []dbkernel.Mark { return nil }
+
+func (endless) Integrity() dbkernel.Integrity { return dbkernel.Integrity{} }
+
+func (endless) SnapshotCost() (logBytes, snapshotBytes int64) { return 0, endOfLog }
 
 type endlessReader struct{ next uint64 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/unisondb/unisondb/server"
+	"github.com/unisondb/unisondb/server/certs/certstest"
 	"github.com/unisondb/unisondb/server/config"
 )
 
@@ -28,6 +29,9 @@ type Node struct {
 	*server.Node
 	Role   server.Role
 	Config config.Config // used at the next Start
+	Logger hclog.Logger  // used at the next Start; nil: the test's log
+	// Files are the node's certificates, of a secure one.
+	Files certstest.Files
 
 	t       testing.TB
 	running bool
@@ -73,7 +77,13 @@ func Relayer(t testing.TB, id string, upstream *Node, namespaces ...string) *Nod
 // Run starts a node. It stops at the end of the test.
 func Run(t testing.TB, role server.Role, cfg config.Config) *Node {
 	t.Helper()
-	n := &Node{Role: role, Config: cfg, t: t, client: &http.Client{Transport: &http.Transport{}, Timeout: Deadline}}
+	return run(t, &Node{Role: role, Config: cfg}, &http.Transport{})
+}
+
+// run starts a node that its clients reach by a transport.
+func run(t testing.TB, n *Node, transport http.RoundTripper) *Node {
+	t.Helper()
+	n.t, n.client = t, &http.Client{Transport: transport, Timeout: Deadline}
 	n.Start()
 	t.Cleanup(func() {
 		n.Stop()
@@ -85,7 +95,11 @@ func Run(t testing.TB, role server.Role, cfg config.Config) *Node {
 // Start starts the node again after Stop, on the ports that it had.
 func (n *Node) Start() {
 	n.t.Helper()
-	node, err := server.New(n.Config, server.Options{Role: n.Role, Logger: Logger(n.t).Named(n.Config.NodeID), Version: "test"})
+	log := n.Logger
+	if log == nil {
+		log = Logger(n.t)
+	}
+	node, err := server.New(n.Config, server.Options{Role: n.Role, Logger: log.Named(n.Config.NodeID), Version: "test"})
 	if err != nil {
 		n.t.Fatalf("node %s: %v", n.Config.NodeID, err)
 	}
@@ -95,12 +109,18 @@ func (n *Node) Start() {
 		n.t.Fatalf("starting node %s: %v", n.Config.NodeID, err)
 	}
 	n.Node, n.running = node, true
-	if n.Config.HTTP != nil {
-		n.Config.HTTP = &config.Listener{Address: node.Addresses().HTTP}
+	n.Config.HTTP = at(n.Config.HTTP, node.Addresses().HTTP)
+	n.Config.GRPC = at(n.Config.GRPC, node.Addresses().GRPC)
+}
+
+// at is a listener on the port that it was given.
+func at(l *config.Listener, address string) *config.Listener {
+	if l == nil {
+		return nil
 	}
-	if n.Config.GRPC != nil {
-		n.Config.GRPC = &config.Listener{Address: node.Addresses().GRPC}
-	}
+	moved := *l
+	moved.Address = address
+	return &moved
 }
 
 // Stop stops the node cleanly. It may be called twice.
@@ -125,7 +145,12 @@ func (n *Node) Restart() {
 }
 
 // URL is where the node's HTTP door is.
-func (n *Node) URL() string { return "http://" + n.Addresses().HTTP }
+func (n *Node) URL() string {
+	if n.Config.HTTP.TLS != nil {
+		return "https://" + n.Addresses().HTTP
+	}
+	return "http://" + n.Addresses().HTTP
+}
 
 // Response is an answer with its body.
 type Response struct {

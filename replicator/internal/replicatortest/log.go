@@ -36,6 +36,7 @@ var epochMagic = []byte("epoch\x00")
 
 // Log is a namespace's log in memory.
 type Log struct {
+	NoSnapshots
 	name string
 
 	mu      sync.Mutex
@@ -136,6 +137,18 @@ func (l *Log) Crash(keepCommit uint64) {
 	l.commit = min(l.commit, keepCommit)
 	for t := range l.tails {
 		t.broken = dbkernel.ErrClosed
+	}
+	l.wakeLocked()
+}
+
+// Supersede cuts the log off behind lsn, as the kernel does at a fork; readers end
+// with dbkernel.ErrSuperseded.
+func (l *Log) Supersede(lsn uint64) {
+	l.Cut(lsn)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for t := range l.tails {
+		t.broken = dbkernel.ErrSuperseded
 	}
 	l.wakeLocked()
 }

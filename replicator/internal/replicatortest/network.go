@@ -21,15 +21,18 @@ type Network struct {
 	mu        sync.Mutex
 	listeners map[string]*bufconn.Listener
 	conns     map[*conn]struct{}
-	stalled   map[string]bool
-	changed   chan struct{} // closed and replaced when stalled changes
+	blocked   map[way]bool
+	changed   chan struct{} // closed and replaced when blocked changes
 }
+
+// way is one direction between two nodes; "" stands for any.
+type way struct{ from, to string }
 
 // NewNetwork makes a network without nodes.
 func NewNetwork() *Network {
 	return &Network{
 		listeners: make(map[string]*bufconn.Listener), conns: make(map[*conn]struct{}),
-		stalled: make(map[string]bool), changed: make(chan struct{}),
+		blocked: make(map[way]bool), changed: make(chan struct{}),
 	}
 }
 
@@ -42,8 +45,22 @@ func (n *Network) Listen(address string) net.Listener {
 	return l
 }
 
-// Dial connects to an address.
+// Dial connects to an address, from a node without a name.
 func (n *Network) Dial(ctx context.Context, address string) (net.Conn, error) {
+	return n.dial(ctx, "nobody", address)
+}
+
+// Dialler dials from the node that listens at an address.
+func (n *Network) Dialler(from string) func(ctx context.Context, address string) (net.Conn, error) {
+	return func(ctx context.Context, address string) (net.Conn, error) { return n.dial(ctx, from, address) }
+}
+
+func (n *Network) dial(ctx context.Context, from, address string) (net.Conn, error) {
+	for _, w := range []way{{from, address}, {address, from}} {
+		if err := n.pass(w, ctx.Done()); err != nil {
+			return nil, ctx.Err()
+		}
+	}
 	n.mu.Lock()
 	l := n.listeners[address]
 	n.mu.Unlock()
@@ -54,82 +71,175 @@ func (n *Network) Dial(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: inner, network: n, address: address, closed: make(chan struct{})}
+	c := &conn{Conn: inner, network: n, from: from, to: address, closed: make(chan struct{}), lost: make(chan struct{})}
 	n.mu.Lock()
 	n.conns[c] = struct{}{}
 	n.mu.Unlock()
 	return c, nil
 }
 
-// Cut closes all connections to an address; new ones can be made.
-func (n *Network) Cut(address string) {
+// Cut closes all connections of a node; new ones can be made.
+func (n *Network) Cut(node string) {
+	n.cut(func(c *conn) bool { return c.to == node || c.from == node })
+}
+
+// CutBetween closes all connections between two nodes; new ones can be made.
+func (n *Network) CutBetween(a, b string) {
+	n.cut(between(a, b))
+}
+
+// ForgetBetween has all connections between two nodes carry nothing any more, and
+// say nothing of it, as when a NAT between them was restarted; new ones can be made.
+func (n *Network) ForgetBetween(a, b string) {
+	for _, c := range n.those(between(a, b)) {
+		c.forget.Do(func() { close(c.lost) })
+	}
+}
+
+func between(a, b string) func(*conn) bool {
+	return func(c *conn) bool { return c.from == a && c.to == b || c.from == b && c.to == a }
+}
+
+func (n *Network) those(which func(*conn) bool) (conns []*conn) {
 	n.mu.Lock()
-	var cut []*conn
+	defer n.mu.Unlock()
 	for c := range n.conns {
-		if c.address == address {
-			cut = append(cut, c)
+		if which(c) {
+			conns = append(conns, c)
 		}
 	}
-	n.mu.Unlock()
-	for _, c := range cut {
+	return conns
+}
+
+func (n *Network) cut(which func(*conn) bool) {
+	for _, c := range n.those(which) {
 		// The other end sees the end of the stream; an error only says that it was closed before.
 		_ = c.Close()
 	}
 }
 
-// Stall makes connections to an address swallow everything, or go on.
-func (n *Network) Stall(address string, stalled bool) {
+// Stall makes everything to and from a node wait, or go on. What is sent
+// meanwhile arrives late.
+func (n *Network) Stall(node string, stalled bool) {
+	n.Block(node, "", stalled)
+	n.Block("", node, stalled)
+}
+
+// Block makes everything that one node sends another wait, or go on. "" stands
+// for any node.
+func (n *Network) Block(from, to string, blocked bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.stalled[address] = stalled
+	if blocked {
+		n.blocked[way{from, to}] = true
+	} else {
+		delete(n.blocked, way{from, to})
+	}
+	n.wakeLocked()
+}
+
+// Heal lets everything go on.
+func (n *Network) Heal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	clear(n.blocked)
+	n.wakeLocked()
+}
+
+func (n *Network) wakeLocked() {
 	close(n.changed)
 	n.changed = make(chan struct{})
+}
+
+// pass waits until a way is free, or gives up.
+func (n *Network) pass(w way, gaveUp <-chan struct{}) error {
+	for {
+		select {
+		case <-gaveUp: // before all else: what a closed connection held back never arrives
+			return net.ErrClosed
+		default:
+		}
+		n.mu.Lock()
+		blocked := n.blocked[w] || n.blocked[way{w.from, ""}] || n.blocked[way{"", w.to}]
+		changed := n.changed
+		n.mu.Unlock()
+		if !blocked {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-gaveUp:
+			return net.ErrClosed
+		}
+	}
 }
 
 // conn is the dialling end of a connection; all faults are at this end.
 type conn struct {
 	net.Conn
-	network *Network
-	address string
-	once    sync.Once
-	closed  chan struct{}
+	network  *Network
+	from, to string
+	once     sync.Once
+	closed   chan struct{}
+	forget   sync.Once
+	lost     chan struct{} // closed when nothing comes through any more
 }
 
 func (c *conn) Write(b []byte) (int, error) {
-	if err := c.pass(); err != nil {
+	if err := c.travel(way{c.from, c.to}); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(b)
 }
 
+// packetBytes is how much arrives at once where the rate is limited.
+const packetBytes = 1400
+
 func (c *conn) Read(b []byte) (int, error) {
+	rate := c.network.Rate
+	if rate > 0 {
+		b = b[:min(len(b), packetBytes)]
+	}
 	n, err := c.Conn.Read(b)
-	if passErr := c.pass(); passErr != nil {
+	if passErr := c.travel(way{c.to, c.from}); passErr != nil {
 		return 0, passErr
 	}
-	if rate := c.network.Rate; rate > 0 {
-		time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
+	if rate > 0 {
+		if waitErr := c.wait(time.Duration(n) * time.Second / time.Duration(rate)); waitErr != nil {
+			return 0, waitErr
+		}
 	}
 	return n, err
 }
 
-// pass waits for as long as bytes are under way.
-func (c *conn) pass() error {
+// travel waits for as long as bytes are under way.
+func (c *conn) travel(w way) error {
 	if d := c.network.Delay; d != nil {
-		time.Sleep(d())
+		if err := c.wait(d()); err != nil {
+			return err
+		}
 	}
-	for {
-		c.network.mu.Lock()
-		stalled, changed := c.network.stalled[c.address], c.network.changed
-		c.network.mu.Unlock()
-		if !stalled {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-c.closed:
-			return net.ErrClosed
-		}
+	if err := c.network.pass(w, c.closed); err != nil {
+		return err
+	}
+	select {
+	case <-c.lost:
+		<-c.closed
+		return net.ErrClosed
+	default:
+		return nil
+	}
+}
+
+// wait waits unless the connection is closed, which ends everything on it at once.
+func (c *conn) wait(d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-c.closed:
+		return net.ErrClosed
 	}
 }
 

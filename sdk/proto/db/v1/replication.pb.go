@@ -77,6 +77,63 @@ func (Compression) EnumDescriptor() ([]byte, []int) {
 	return file_db_v1_replication_proto_rawDescGZIP(), []int{0}
 }
 
+// Purpose is what a stream is for.
+type Purpose int32
+
+const (
+	// To follow: records as they are committed.
+	Purpose_PURPOSE_UNSPECIFIED Purpose = 0
+	// A snapshot: the cells, in chunks.
+	Purpose_PURPOSE_SNAPSHOT Purpose = 1
+	// The digests of one mark.
+	Purpose_PURPOSE_DIGESTS Purpose = 2
+	// The cells of some ranges of the digests.
+	Purpose_PURPOSE_REPAIR Purpose = 3
+)
+
+// Enum value maps for Purpose.
+var (
+	Purpose_name = map[int32]string{
+		0: "PURPOSE_UNSPECIFIED",
+		1: "PURPOSE_SNAPSHOT",
+		2: "PURPOSE_DIGESTS",
+		3: "PURPOSE_REPAIR",
+	}
+	Purpose_value = map[string]int32{
+		"PURPOSE_UNSPECIFIED": 0,
+		"PURPOSE_SNAPSHOT":    1,
+		"PURPOSE_DIGESTS":     2,
+		"PURPOSE_REPAIR":      3,
+	}
+)
+
+func (x Purpose) Enum() *Purpose {
+	p := new(Purpose)
+	*p = x
+	return p
+}
+
+func (x Purpose) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Purpose) Descriptor() protoreflect.EnumDescriptor {
+	return file_db_v1_replication_proto_enumTypes[1].Descriptor()
+}
+
+func (Purpose) Type() protoreflect.EnumType {
+	return &file_db_v1_replication_proto_enumTypes[1]
+}
+
+func (x Purpose) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Purpose.Descriptor instead.
+func (Purpose) EnumDescriptor() ([]byte, []int) {
+	return file_db_v1_replication_proto_rawDescGZIP(), []int{1}
+}
+
 // SinkMessage is what the receiving end says.
 type SinkMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -87,6 +144,7 @@ type SinkMessage struct {
 	//	*SinkMessage_Hello
 	//	*SinkMessage_Ack
 	//	*SinkMessage_Refused
+	//	*SinkMessage_Want
 	Body          isSinkMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -156,6 +214,15 @@ func (x *SinkMessage) GetRefused() *Refused {
 	return nil
 }
 
+func (x *SinkMessage) GetWant() *SnapshotWant {
+	if x != nil {
+		if x, ok := x.Body.(*SinkMessage_Want); ok {
+			return x.Want
+		}
+	}
+	return nil
+}
+
 type isSinkMessage_Body interface {
 	isSinkMessage_Body()
 }
@@ -173,11 +240,18 @@ type SinkMessage_Refused struct {
 	Refused *Refused `protobuf:"bytes,3,opt,name=refused,proto3,oneof"`
 }
 
+type SinkMessage_Want struct {
+	// What of a snapshot is to be sent, on a stream for one.
+	Want *SnapshotWant `protobuf:"bytes,4,opt,name=want,proto3,oneof"`
+}
+
 func (*SinkMessage_Hello) isSinkMessage_Body() {}
 
 func (*SinkMessage_Ack) isSinkMessage_Body() {}
 
 func (*SinkMessage_Refused) isSinkMessage_Body() {}
+
+func (*SinkMessage_Want) isSinkMessage_Body() {}
 
 // SourceMessage is what the sending end says.
 type SourceMessage struct {
@@ -188,9 +262,15 @@ type SourceMessage struct {
 	//
 	//	*SourceMessage_Offer
 	//	*SourceMessage_Answer
-	//	*SourceMessage_Batch
 	//	*SourceMessage_Heartbeat
-	Body          isSourceMessage_Body `protobuf_oneof:"body"`
+	//	*SourceMessage_Chunk
+	//	*SourceMessage_SnapshotEnd
+	//	*SourceMessage_Digests
+	Body isSourceMessage_Body `protobuf_oneof:"body"`
+	// Batches stand outside the body, so that messages which carry one each are,
+	// laid end to end, one message that carries them all: they are encoded once
+	// and sent together to whoever is that far.
+	Batches       []*Batch `protobuf:"bytes,9,rep,name=batches,proto3" json:"batches,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -250,20 +330,45 @@ func (x *SourceMessage) GetAnswer() *SourceAnswer {
 	return nil
 }
 
-func (x *SourceMessage) GetBatch() *Batch {
-	if x != nil {
-		if x, ok := x.Body.(*SourceMessage_Batch); ok {
-			return x.Batch
-		}
-	}
-	return nil
-}
-
 func (x *SourceMessage) GetHeartbeat() *Heartbeat {
 	if x != nil {
 		if x, ok := x.Body.(*SourceMessage_Heartbeat); ok {
 			return x.Heartbeat
 		}
+	}
+	return nil
+}
+
+func (x *SourceMessage) GetChunk() *Chunk {
+	if x != nil {
+		if x, ok := x.Body.(*SourceMessage_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+func (x *SourceMessage) GetSnapshotEnd() *SnapshotEnd {
+	if x != nil {
+		if x, ok := x.Body.(*SourceMessage_SnapshotEnd); ok {
+			return x.SnapshotEnd
+		}
+	}
+	return nil
+}
+
+func (x *SourceMessage) GetDigests() *Digests {
+	if x != nil {
+		if x, ok := x.Body.(*SourceMessage_Digests); ok {
+			return x.Digests
+		}
+	}
+	return nil
+}
+
+func (x *SourceMessage) GetBatches() []*Batch {
+	if x != nil {
+		return x.Batches
 	}
 	return nil
 }
@@ -280,21 +385,36 @@ type SourceMessage_Answer struct {
 	Answer *SourceAnswer `protobuf:"bytes,2,opt,name=answer,proto3,oneof"`
 }
 
-type SourceMessage_Batch struct {
-	Batch *Batch `protobuf:"bytes,3,opt,name=batch,proto3,oneof"`
-}
-
 type SourceMessage_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,4,opt,name=heartbeat,proto3,oneof"`
+}
+
+type SourceMessage_Chunk struct {
+	// A part of a snapshot, or of a range that is repaired.
+	Chunk *Chunk `protobuf:"bytes,5,opt,name=chunk,proto3,oneof"`
+}
+
+type SourceMessage_SnapshotEnd struct {
+	// Ends a stream for a snapshot, or for repair, that was complete.
+	SnapshotEnd *SnapshotEnd `protobuf:"bytes,6,opt,name=snapshot_end,json=snapshotEnd,proto3,oneof"`
+}
+
+type SourceMessage_Digests struct {
+	// Answers a stream for digests.
+	Digests *Digests `protobuf:"bytes,7,opt,name=digests,proto3,oneof"`
 }
 
 func (*SourceMessage_Offer) isSourceMessage_Body() {}
 
 func (*SourceMessage_Answer) isSourceMessage_Body() {}
 
-func (*SourceMessage_Batch) isSourceMessage_Body() {}
-
 func (*SourceMessage_Heartbeat) isSourceMessage_Body() {}
+
+func (*SourceMessage_Chunk) isSourceMessage_Body() {}
+
+func (*SourceMessage_SnapshotEnd) isSourceMessage_Body() {}
+
+func (*SourceMessage_Digests) isSourceMessage_Body() {}
 
 // EpochStart is a row of an epoch table: an epoch, where it begins, and the
 // random bits that tell it from another epoch of the same number.
@@ -376,7 +496,12 @@ type SinkHello struct {
 	Compressions []Compression `protobuf:"varint,8,rep,packed,name=compressions,proto3,enum=unisondb.db.v1.Compression" json:"compressions,omitempty"`
 	// The most bytes of records that one batch may carry; 0: the protocol's
 	// limit of 1 MiB.
-	MaxPartBytes  uint32 `protobuf:"varint,9,opt,name=max_part_bytes,json=maxPartBytes,proto3" json:"max_part_bytes,omitempty"`
+	MaxPartBytes uint32  `protobuf:"varint,9,opt,name=max_part_bytes,json=maxPartBytes,proto3" json:"max_part_bytes,omitempty"`
+	Purpose      Purpose `protobuf:"varint,10,opt,name=purpose,proto3,enum=unisondb.db.v1.Purpose" json:"purpose,omitempty"`
+	// The mark whose digests are asked for, of a stream for digests.
+	DigestsLsn uint64 `protobuf:"varint,12,opt,name=digests_lsn,json=digestsLsn,proto3" json:"digests_lsn,omitempty"`
+	// The ranges that are asked for, of a stream for repair: 0 to 1023.
+	RepairRanges  []uint32 `protobuf:"varint,13,rep,packed,name=repair_ranges,json=repairRanges,proto3" json:"repair_ranges,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -472,6 +597,27 @@ func (x *SinkHello) GetMaxPartBytes() uint32 {
 		return x.MaxPartBytes
 	}
 	return 0
+}
+
+func (x *SinkHello) GetPurpose() Purpose {
+	if x != nil {
+		return x.Purpose
+	}
+	return Purpose_PURPOSE_UNSPECIFIED
+}
+
+func (x *SinkHello) GetDigestsLsn() uint64 {
+	if x != nil {
+		return x.DigestsLsn
+	}
+	return 0
+}
+
+func (x *SinkHello) GetRepairRanges() []uint32 {
+	if x != nil {
+		return x.RepairRanges
+	}
+	return nil
 }
 
 // SourceOffer begins an Offer: the source names what it has to send.
@@ -781,8 +927,13 @@ type TruncateTo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Lsn   uint64                 `protobuf:"varint,1,opt,name=lsn,proto3" json:"lsn,omitempty"`
 	// The epoch of that record; 0 where there is none.
-	Epoch         uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Epoch  uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The source's history, so that the sink comes to the same verdict itself
+	// before it cuts anything off: 16 bytes, its end, its epochs oldest first.
+	Lineage       []byte        `protobuf:"bytes,4,opt,name=lineage,proto3" json:"lineage,omitempty"`
+	SourceLsn     uint64        `protobuf:"varint,5,opt,name=source_lsn,json=sourceLsn,proto3" json:"source_lsn,omitempty"`
+	Epochs        []*EpochStart `protobuf:"bytes,6,rep,name=epochs,proto3" json:"epochs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -838,17 +989,45 @@ func (x *TruncateTo) GetReason() string {
 	return ""
 }
 
-// SnapshotFrom: the source's log no longer holds what the sink needs next.
+func (x *TruncateTo) GetLineage() []byte {
+	if x != nil {
+		return x.Lineage
+	}
+	return nil
+}
+
+func (x *TruncateTo) GetSourceLsn() uint64 {
+	if x != nil {
+		return x.SourceLsn
+	}
+	return 0
+}
+
+func (x *TruncateTo) GetEpochs() []*EpochStart {
+	if x != nil {
+		return x.Epochs
+	}
+	return nil
+}
+
+// SnapshotFrom: the source's log no longer holds what the sink needs next, or a
+// snapshot is the cheaper way there. On a stream for a snapshot it is the
+// beginning: the sink says what it wants, chunks follow.
 type SnapshotFrom struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The first record that the source's log holds.
 	FirstLsn  uint64 `protobuf:"varint,1,opt,name=first_lsn,json=firstLsn,proto3" json:"first_lsn,omitempty"`
 	CommitLsn uint64 `protobuf:"varint,2,opt,name=commit_lsn,json=commitLsn,proto3" json:"commit_lsn,omitempty"`
 	// 16 bytes.
-	Lineage       []byte `protobuf:"bytes,3,opt,name=lineage,proto3" json:"lineage,omitempty"`
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Lineage []byte `protobuf:"bytes,3,opt,name=lineage,proto3" json:"lineage,omitempty"`
+	Reason  string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The epochs of the source's history, oldest first.
+	Epochs              []*EpochStart `protobuf:"bytes,5,rep,name=epochs,proto3" json:"epochs,omitempty"`
+	HeartbeatIntervalMs uint32        `protobuf:"varint,6,opt,name=heartbeat_interval_ms,json=heartbeatIntervalMs,proto3" json:"heartbeat_interval_ms,omitempty"`
+	// About how many bytes all chunks take together.
+	EstimatedBytes uint64 `protobuf:"varint,7,opt,name=estimated_bytes,json=estimatedBytes,proto3" json:"estimated_bytes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SnapshotFrom) Reset() {
@@ -909,6 +1088,505 @@ func (x *SnapshotFrom) GetReason() string {
 	return ""
 }
 
+func (x *SnapshotFrom) GetEpochs() []*EpochStart {
+	if x != nil {
+		return x.Epochs
+	}
+	return nil
+}
+
+func (x *SnapshotFrom) GetHeartbeatIntervalMs() uint32 {
+	if x != nil {
+		return x.HeartbeatIntervalMs
+	}
+	return 0
+}
+
+func (x *SnapshotFrom) GetEstimatedBytes() uint64 {
+	if x != nil {
+		return x.EstimatedBytes
+	}
+	return 0
+}
+
+// KeyRange is a range of the keyspace of cells.
+type KeyRange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Start []byte                 `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	// Exclusive; empty: the end of the keyspace.
+	End           []byte `protobuf:"bytes,2,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyRange) Reset() {
+	*x = KeyRange{}
+	mi := &file_db_v1_replication_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyRange) ProtoMessage() {}
+
+func (x *KeyRange) ProtoReflect() protoreflect.Message {
+	mi := &file_db_v1_replication_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyRange.ProtoReflect.Descriptor instead.
+func (*KeyRange) Descriptor() ([]byte, []int) {
+	return file_db_v1_replication_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *KeyRange) GetStart() []byte {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *KeyRange) GetEnd() []byte {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+// SnapshotWant says which chunks the sink lacks, in key order.
+type SnapshotWant struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Missing []*KeyRange            `protobuf:"bytes,1,rep,name=missing,proto3" json:"missing,omitempty"`
+	// The log is kept from behind this record on while the stream lasts: the
+	// lowest that a chunk which the sink has was read at; 0: it has none.
+	PinLsn        uint64 `protobuf:"varint,2,opt,name=pin_lsn,json=pinLsn,proto3" json:"pin_lsn,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotWant) Reset() {
+	*x = SnapshotWant{}
+	mi := &file_db_v1_replication_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotWant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotWant) ProtoMessage() {}
+
+func (x *SnapshotWant) ProtoReflect() protoreflect.Message {
+	mi := &file_db_v1_replication_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotWant.ProtoReflect.Descriptor instead.
+func (*SnapshotWant) Descriptor() ([]byte, []int) {
+	return file_db_v1_replication_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SnapshotWant) GetMissing() []*KeyRange {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+func (x *SnapshotWant) GetPinLsn() uint64 {
+	if x != nil {
+		return x.PinLsn
+	}
+	return 0
+}
+
+// Chunk is the cells of a key range, read at one position, or a part of them.
+// All parts of a chunk come one after the other on the stream.
+type Chunk struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Range *KeyRange              `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"`
+	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Lsn   uint64                 `protobuf:"varint,3,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	// The cells, each as: uvarint length of the key, the key, uvarint length of
+	// the cell, the cell as dbkernel/DESIGN.md has it. In parts of at most 1 MiB.
+	Cells []byte `protobuf:"bytes,4,opt,name=cells,proto3" json:"cells,omitempty"`
+	// Bytes of this chunk that earlier parts carried, and of all parts together,
+	// as they are sent.
+	PartOffset uint32 `protobuf:"varint,5,opt,name=part_offset,json=partOffset,proto3" json:"part_offset,omitempty"`
+	TotalBytes uint32 `protobuf:"varint,6,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	// Length of the cells before compression; 0: they aren't compressed.
+	UncompressedBytes uint32 `protobuf:"varint,7,opt,name=uncompressed_bytes,json=uncompressedBytes,proto3" json:"uncompressed_bytes,omitempty"`
+	// CRC-32C of the cells before compression.
+	Crc32C uint32 `protobuf:"fixed32,8,opt,name=crc32c,proto3" json:"crc32c,omitempty"`
+	// On a stream for repair: the range of the digests that it is restricted to.
+	DigestRange uint32 `protobuf:"varint,9,opt,name=digest_range,json=digestRange,proto3" json:"digest_range,omitempty"`
+	// Of a digest's range: it ends with this chunk.
+	RangeEnds     bool `protobuf:"varint,10,opt,name=range_ends,json=rangeEnds,proto3" json:"range_ends,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Chunk) Reset() {
+	*x = Chunk{}
+	mi := &file_db_v1_replication_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Chunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Chunk) ProtoMessage() {}
+
+func (x *Chunk) ProtoReflect() protoreflect.Message {
+	mi := &file_db_v1_replication_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
+func (*Chunk) Descriptor() ([]byte, []int) {
+	return file_db_v1_replication_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Chunk) GetRange() *KeyRange {
+	if x != nil {
+		return x.Range
+	}
+	return nil
+}
+
+func (x *Chunk) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Chunk) GetLsn() uint64 {
+	if x != nil {
+		return x.Lsn
+	}
+	return 0
+}
+
+func (x *Chunk) GetCells() []byte {
+	if x != nil {
+		return x.Cells
+	}
+	return nil
+}
+
+func (x *Chunk) GetPartOffset() uint32 {
+	if x != nil {
+		return x.PartOffset
+	}
+	return 0
+}
+
+func (x *Chunk) GetTotalBytes() uint32 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *Chunk) GetUncompressedBytes() uint32 {
+	if x != nil {
+		return x.UncompressedBytes
+	}
+	return 0
+}
+
+func (x *Chunk) GetCrc32C() uint32 {
+	if x != nil {
+		return x.Crc32C
+	}
+	return 0
+}
+
+func (x *Chunk) GetDigestRange() uint32 {
+	if x != nil {
+		return x.DigestRange
+	}
+	return 0
+}
+
+func (x *Chunk) GetRangeEnds() bool {
+	if x != nil {
+		return x.RangeEnds
+	}
+	return false
+}
+
+// SnapshotEnd: all that was wanted has been sent.
+type SnapshotEnd struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// With all records up to this one, which is behind those that chunks were read
+	// at, the snapshot is a state that its owner was in.
+	Lsn   uint64 `protobuf:"varint,1,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Objects whose manifest is still to come at that record.
+	Uploads []*OpenUpload `protobuf:"bytes,3,rep,name=uploads,proto3" json:"uploads,omitempty"`
+	// Batch records up to that record.
+	Records       uint64 `protobuf:"varint,4,opt,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotEnd) Reset() {
+	*x = SnapshotEnd{}
+	mi := &file_db_v1_replication_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotEnd) ProtoMessage() {}
+
+func (x *SnapshotEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_db_v1_replication_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotEnd.ProtoReflect.Descriptor instead.
+func (*SnapshotEnd) Descriptor() ([]byte, []int) {
+	return file_db_v1_replication_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SnapshotEnd) GetLsn() uint64 {
+	if x != nil {
+		return x.Lsn
+	}
+	return 0
+}
+
+func (x *SnapshotEnd) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SnapshotEnd) GetUploads() []*OpenUpload {
+	if x != nil {
+		return x.Uploads
+	}
+	return nil
+}
+
+func (x *SnapshotEnd) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+// OpenUpload is a large object that isn't complete yet.
+type OpenUpload struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	ObjectId      []byte `protobuf:"bytes,1,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
+	Bytes         uint64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenUpload) Reset() {
+	*x = OpenUpload{}
+	mi := &file_db_v1_replication_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenUpload) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenUpload) ProtoMessage() {}
+
+func (x *OpenUpload) ProtoReflect() protoreflect.Message {
+	mi := &file_db_v1_replication_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenUpload.ProtoReflect.Descriptor instead.
+func (*OpenUpload) Descriptor() ([]byte, []int) {
+	return file_db_v1_replication_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *OpenUpload) GetObjectId() []byte {
+	if x != nil {
+		return x.ObjectId
+	}
+	return nil
+}
+
+func (x *OpenUpload) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// Mark is a record at which every node's B+tree can be compared.
+type Mark struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Epoch uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Lsn   uint64                 `protobuf:"varint,2,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	// Over the digests of all ranges.
+	Digest        uint64 `protobuf:"fixed64,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mark) Reset() {
+	*x = Mark{}
+	mi := &file_db_v1_replication_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mark) ProtoMessage() {}
+
+func (x *Mark) ProtoReflect() protoreflect.Message {
+	mi := &file_db_v1_replication_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mark.ProtoReflect.Descriptor instead.
+func (*Mark) Descriptor() ([]byte, []int) {
+	return file_db_v1_replication_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Mark) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Mark) GetLsn() uint64 {
+	if x != nil {
+		return x.Lsn
+	}
+	return 0
+}
+
+func (x *Mark) GetDigest() uint64 {
+	if x != nil {
+		return x.Digest
+	}
+	return 0
+}
+
+// Digests are those of all ranges at one mark.
+type Digests struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Mark  *Mark                  `protobuf:"bytes,1,opt,name=mark,proto3" json:"mark,omitempty"`
+	// 1,024 × 8 bytes, little-endian.
+	Ranges        []byte `protobuf:"bytes,2,opt,name=ranges,proto3" json:"ranges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Digests) Reset() {
+	*x = Digests{}
+	mi := &file_db_v1_replication_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Digests) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Digests) ProtoMessage() {}
+
+func (x *Digests) ProtoReflect() protoreflect.Message {
+	mi := &file_db_v1_replication_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Digests.ProtoReflect.Descriptor instead.
+func (*Digests) Descriptor() ([]byte, []int) {
+	return file_db_v1_replication_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Digests) GetMark() *Mark {
+	if x != nil {
+		return x.Mark
+	}
+	return nil
+}
+
+func (x *Digests) GetRanges() []byte {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
 // Refused: nothing will come on this stream.
 type Refused struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -924,7 +1602,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_db_v1_replication_proto_msgTypes[9]
+	mi := &file_db_v1_replication_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1614,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_db_v1_replication_proto_msgTypes[9]
+	mi := &file_db_v1_replication_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1627,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_db_v1_replication_proto_rawDescGZIP(), []int{9}
+	return file_db_v1_replication_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Refused) GetCode() string {
@@ -993,14 +1671,17 @@ type Batch struct {
 	// the first part.
 	PartOffset uint32 `protobuf:"varint,5,opt,name=part_offset,json=partOffset,proto3" json:"part_offset,omitempty"`
 	// Length of the record that this is a part of; 0: whole records.
-	RecordBytes   uint32 `protobuf:"varint,6,opt,name=record_bytes,json=recordBytes,proto3" json:"record_bytes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	RecordBytes uint32 `protobuf:"varint,6,opt,name=record_bytes,json=recordBytes,proto3" json:"record_bytes,omitempty"`
+	// Length of records before compression by what the stream's source chose; 0:
+	// they aren't compressed.
+	UncompressedBytes uint32 `protobuf:"varint,7,opt,name=uncompressed_bytes,json=uncompressedBytes,proto3" json:"uncompressed_bytes,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_db_v1_replication_proto_msgTypes[10]
+	mi := &file_db_v1_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1693,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_db_v1_replication_proto_msgTypes[10]
+	mi := &file_db_v1_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1706,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_db_v1_replication_proto_rawDescGZIP(), []int{10}
+	return file_db_v1_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Batch) GetFirstLsn() uint64 {
@@ -1070,6 +1751,13 @@ func (x *Batch) GetRecordBytes() uint32 {
 	return 0
 }
 
+func (x *Batch) GetUncompressedBytes() uint32 {
+	if x != nil {
+		return x.UncompressedBytes
+	}
+	return 0
+}
+
 // Heartbeat comes in regular intervals, data or not.
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1082,16 +1770,27 @@ type Heartbeat struct {
 	// About how many bytes of committed records the source has yet to send on
 	// this stream; 0 only where there are none.
 	BacklogBytes uint64 `protobuf:"varint,4,opt,name=backlog_bytes,json=backlogBytes,proto3" json:"backlog_bytes,omitempty"`
+	// What the source last heard of the owner, which relayers pass on: the owner's
+	// clock and commit LSN, how long ago that was by the source's own clock, and
+	// how many bytes the source itself lacks. The owner's own say is of now.
+	OwnerTimeUnixNano int64  `protobuf:"varint,5,opt,name=owner_time_unix_nano,json=ownerTimeUnixNano,proto3" json:"owner_time_unix_nano,omitempty"`
+	OwnerCommitLsn    uint64 `protobuf:"varint,6,opt,name=owner_commit_lsn,json=ownerCommitLsn,proto3" json:"owner_commit_lsn,omitempty"`
+	OwnerAgeNano      int64  `protobuf:"varint,7,opt,name=owner_age_nano,json=ownerAgeNano,proto3" json:"owner_age_nano,omitempty"`
+	OwnerBacklogBytes uint64 `protobuf:"varint,8,opt,name=owner_backlog_bytes,json=ownerBacklogBytes,proto3" json:"owner_backlog_bytes,omitempty"`
+	// The newest marks that the source's B+tree has digests of, newest first.
+	Marks []*Mark `protobuf:"bytes,9,rep,name=marks,proto3" json:"marks,omitempty"`
 	// The node id of who takes writes to the namespace, as far as the source
 	// knows; empty: it doesn't. A relayer passes on what its own source says.
-	Owner         string `protobuf:"bytes,10,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,10,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Hops between the owner and the source; 0: the source is the owner.
+	Hops          uint32 `protobuf:"varint,11,opt,name=hops,proto3" json:"hops,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_db_v1_replication_proto_msgTypes[11]
+	mi := &file_db_v1_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1802,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_db_v1_replication_proto_msgTypes[11]
+	mi := &file_db_v1_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1815,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_db_v1_replication_proto_rawDescGZIP(), []int{11}
+	return file_db_v1_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Heartbeat) GetSourceTimeUnixNano() int64 {
@@ -1147,11 +1846,53 @@ func (x *Heartbeat) GetBacklogBytes() uint64 {
 	return 0
 }
 
+func (x *Heartbeat) GetOwnerTimeUnixNano() int64 {
+	if x != nil {
+		return x.OwnerTimeUnixNano
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetOwnerCommitLsn() uint64 {
+	if x != nil {
+		return x.OwnerCommitLsn
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetOwnerAgeNano() int64 {
+	if x != nil {
+		return x.OwnerAgeNano
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetOwnerBacklogBytes() uint64 {
+	if x != nil {
+		return x.OwnerBacklogBytes
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetMarks() []*Mark {
+	if x != nil {
+		return x.Marks
+	}
+	return nil
+}
+
 func (x *Heartbeat) GetOwner() string {
 	if x != nil {
 		return x.Owner
 	}
 	return ""
+}
+
+func (x *Heartbeat) GetHops() uint32 {
+	if x != nil {
+		return x.Hops
+	}
+	return 0
 }
 
 // Ack says how far the sink is. A newer one replaces all earlier ones; the
@@ -1170,7 +1911,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_db_v1_replication_proto_msgTypes[12]
+	mi := &file_db_v1_replication_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1923,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_db_v1_replication_proto_msgTypes[12]
+	mi := &file_db_v1_replication_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1936,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_db_v1_replication_proto_rawDescGZIP(), []int{12}
+	return file_db_v1_replication_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Ack) GetReceivedLsn() uint64 {
@@ -1223,23 +1964,27 @@ var File_db_v1_replication_proto protoreflect.FileDescriptor
 
 const file_db_v1_replication_proto_rawDesc = "" +
 	"\n" +
-	"\x17db/v1/replication.proto\x12\x0eunisondb.db.v1\"\xac\x01\n" +
+	"\x17db/v1/replication.proto\x12\x0eunisondb.db.v1\"\xda\x01\n" +
 	"\vSinkMessage\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.unisondb.db.v1.SinkHelloH\x00R\x05hello\x12'\n" +
 	"\x03ack\x18\x02 \x01(\v2\x13.unisondb.db.v1.AckH\x00R\x03ack\x123\n" +
-	"\arefused\x18\x03 \x01(\v2\x17.unisondb.db.v1.RefusedH\x00R\arefusedB\x06\n" +
-	"\x04bodyJ\x04\b\x04\x10\a\"\xf4\x01\n" +
+	"\arefused\x18\x03 \x01(\v2\x17.unisondb.db.v1.RefusedH\x00R\arefused\x122\n" +
+	"\x04want\x18\x04 \x01(\v2\x1c.unisondb.db.v1.SnapshotWantH\x00R\x04wantB\x06\n" +
+	"\x04body\"\xa2\x03\n" +
 	"\rSourceMessage\x123\n" +
 	"\x05offer\x18\x01 \x01(\v2\x1b.unisondb.db.v1.SourceOfferH\x00R\x05offer\x126\n" +
-	"\x06answer\x18\x02 \x01(\v2\x1c.unisondb.db.v1.SourceAnswerH\x00R\x06answer\x12-\n" +
-	"\x05batch\x18\x03 \x01(\v2\x15.unisondb.db.v1.BatchH\x00R\x05batch\x129\n" +
-	"\theartbeat\x18\x04 \x01(\v2\x19.unisondb.db.v1.HeartbeatH\x00R\theartbeatB\x06\n" +
-	"\x04bodyJ\x04\b\x05\x10\t\"S\n" +
+	"\x06answer\x18\x02 \x01(\v2\x1c.unisondb.db.v1.SourceAnswerH\x00R\x06answer\x129\n" +
+	"\theartbeat\x18\x04 \x01(\v2\x19.unisondb.db.v1.HeartbeatH\x00R\theartbeat\x12-\n" +
+	"\x05chunk\x18\x05 \x01(\v2\x15.unisondb.db.v1.ChunkH\x00R\x05chunk\x12@\n" +
+	"\fsnapshot_end\x18\x06 \x01(\v2\x1b.unisondb.db.v1.SnapshotEndH\x00R\vsnapshotEnd\x123\n" +
+	"\adigests\x18\a \x01(\v2\x17.unisondb.db.v1.DigestsH\x00R\adigests\x12/\n" +
+	"\abatches\x18\t \x03(\v2\x15.unisondb.db.v1.BatchR\abatchesB\x06\n" +
+	"\x04bodyJ\x04\b\x03\x10\x04J\x04\b\b\x10\t\"S\n" +
 	"\n" +
 	"EpochStart\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1b\n" +
 	"\tfirst_lsn\x18\x02 \x01(\x04R\bfirstLsn\x12\x12\n" +
-	"\x04bits\x18\x03 \x01(\x06R\x04bits\"\xec\x02\n" +
+	"\x04bits\x18\x03 \x01(\x06R\x04bits\"\xf1\x03\n" +
 	"\tSinkHello\x12)\n" +
 	"\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x120\n" +
 	"\x14min_protocol_version\x18\x02 \x01(\rR\x12minProtocolVersion\x12\x17\n" +
@@ -1249,8 +1994,12 @@ const file_db_v1_replication_proto_rawDesc = "" +
 	"\x03lsn\x18\x06 \x01(\x04R\x03lsn\x122\n" +
 	"\x06epochs\x18\a \x03(\v2\x1a.unisondb.db.v1.EpochStartR\x06epochs\x12?\n" +
 	"\fcompressions\x18\b \x03(\x0e2\x1b.unisondb.db.v1.CompressionR\fcompressions\x12$\n" +
-	"\x0emax_part_bytes\x18\t \x01(\rR\fmaxPartBytesJ\x04\b\n" +
-	"\x10\x10\"\xc1\x01\n" +
+	"\x0emax_part_bytes\x18\t \x01(\rR\fmaxPartBytes\x121\n" +
+	"\apurpose\x18\n" +
+	" \x01(\x0e2\x17.unisondb.db.v1.PurposeR\apurpose\x12\x1f\n" +
+	"\vdigests_lsn\x18\f \x01(\x04R\n" +
+	"digestsLsn\x12#\n" +
+	"\rrepair_ranges\x18\r \x03(\rR\frepairRangesJ\x04\b\v\x10\fJ\x04\b\x0e\x10\x0fJ\x04\b\x0f\x10\x10\"\xc1\x01\n" +
 	"\vSourceOffer\x12)\n" +
 	"\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x120\n" +
 	"\x14min_protocol_version\x18\x02 \x01(\rR\x12minProtocolVersion\x12\x17\n" +
@@ -1273,22 +2022,66 @@ const file_db_v1_replication_proto_rawDesc = "" +
 	"\n" +
 	"commit_lsn\x18\x04 \x01(\x04R\tcommitLsn\x12=\n" +
 	"\vcompression\x18\x05 \x01(\x0e2\x1b.unisondb.db.v1.CompressionR\vcompression\x122\n" +
-	"\x15heartbeat_interval_ms\x18\x06 \x01(\rR\x13heartbeatIntervalMsJ\x04\b\a\x10\v\"L\n" +
+	"\x15heartbeat_interval_ms\x18\x06 \x01(\rR\x13heartbeatIntervalMsJ\x04\b\a\x10\v\"\xb9\x01\n" +
 	"\n" +
 	"TruncateTo\x12\x10\n" +
 	"\x03lsn\x18\x01 \x01(\x04R\x03lsn\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x82\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
+	"\alineage\x18\x04 \x01(\fR\alineage\x12\x1d\n" +
+	"\n" +
+	"source_lsn\x18\x05 \x01(\x04R\tsourceLsn\x122\n" +
+	"\x06epochs\x18\x06 \x03(\v2\x1a.unisondb.db.v1.EpochStartR\x06epochs\"\x93\x02\n" +
 	"\fSnapshotFrom\x12\x1b\n" +
 	"\tfirst_lsn\x18\x01 \x01(\x04R\bfirstLsn\x12\x1d\n" +
 	"\n" +
 	"commit_lsn\x18\x02 \x01(\x04R\tcommitLsn\x12\x18\n" +
 	"\alineage\x18\x03 \x01(\fR\alineage\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reasonJ\x04\b\x05\x10\v\"S\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x122\n" +
+	"\x06epochs\x18\x05 \x03(\v2\x1a.unisondb.db.v1.EpochStartR\x06epochs\x122\n" +
+	"\x15heartbeat_interval_ms\x18\x06 \x01(\rR\x13heartbeatIntervalMs\x12'\n" +
+	"\x0festimated_bytes\x18\a \x01(\x04R\x0eestimatedBytesJ\x04\b\b\x10\v\"2\n" +
+	"\bKeyRange\x12\x14\n" +
+	"\x05start\x18\x01 \x01(\fR\x05start\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\fR\x03end\"[\n" +
+	"\fSnapshotWant\x122\n" +
+	"\amissing\x18\x01 \x03(\v2\x18.unisondb.db.v1.KeyRangeR\amissing\x12\x17\n" +
+	"\apin_lsn\x18\x02 \x01(\x04R\x06pinLsn\"\xc0\x02\n" +
+	"\x05Chunk\x12.\n" +
+	"\x05range\x18\x01 \x01(\v2\x18.unisondb.db.v1.KeyRangeR\x05range\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
+	"\x03lsn\x18\x03 \x01(\x04R\x03lsn\x12\x14\n" +
+	"\x05cells\x18\x04 \x01(\fR\x05cells\x12\x1f\n" +
+	"\vpart_offset\x18\x05 \x01(\rR\n" +
+	"partOffset\x12\x1f\n" +
+	"\vtotal_bytes\x18\x06 \x01(\rR\n" +
+	"totalBytes\x12-\n" +
+	"\x12uncompressed_bytes\x18\a \x01(\rR\x11uncompressedBytes\x12\x16\n" +
+	"\x06crc32c\x18\b \x01(\aR\x06crc32c\x12!\n" +
+	"\fdigest_range\x18\t \x01(\rR\vdigestRange\x12\x1d\n" +
+	"\n" +
+	"range_ends\x18\n" +
+	" \x01(\bR\trangeEnds\"\x85\x01\n" +
+	"\vSnapshotEnd\x12\x10\n" +
+	"\x03lsn\x18\x01 \x01(\x04R\x03lsn\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x124\n" +
+	"\auploads\x18\x03 \x03(\v2\x1a.unisondb.db.v1.OpenUploadR\auploads\x12\x18\n" +
+	"\arecords\x18\x04 \x01(\x04R\arecords\"?\n" +
+	"\n" +
+	"OpenUpload\x12\x1b\n" +
+	"\tobject_id\x18\x01 \x01(\fR\bobjectId\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"F\n" +
+	"\x04Mark\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x10\n" +
+	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\x12\x16\n" +
+	"\x06digest\x18\x03 \x01(\x06R\x06digest\"K\n" +
+	"\aDigests\x12(\n" +
+	"\x04mark\x18\x01 \x01(\v2\x14.unisondb.db.v1.MarkR\x04mark\x12\x16\n" +
+	"\x06ranges\x18\x02 \x01(\fR\x06ranges\"S\n" +
 	"\aRefused\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1c\n" +
-	"\tretryable\x18\x03 \x01(\bR\tretryable\"\xc2\x01\n" +
+	"\tretryable\x18\x03 \x01(\bR\tretryable\"\xf1\x01\n" +
 	"\x05Batch\x12\x1b\n" +
 	"\tfirst_lsn\x18\x01 \x01(\x04R\bfirstLsn\x12\x19\n" +
 	"\blast_lsn\x18\x02 \x01(\x04R\alastLsn\x12\x18\n" +
@@ -1297,16 +2090,22 @@ const file_db_v1_replication_proto_rawDesc = "" +
 	"commit_lsn\x18\x04 \x01(\x04R\tcommitLsn\x12\x1f\n" +
 	"\vpart_offset\x18\x05 \x01(\rR\n" +
 	"partOffset\x12!\n" +
-	"\frecord_bytes\x18\x06 \x01(\rR\vrecordBytesJ\x04\b\a\x10\v\"\xb7\x01\n" +
+	"\frecord_bytes\x18\x06 \x01(\rR\vrecordBytes\x12-\n" +
+	"\x12uncompressed_bytes\x18\a \x01(\rR\x11uncompressedBytesJ\x04\b\b\x10\v\"\xa2\x03\n" +
 	"\tHeartbeat\x121\n" +
 	"\x15source_time_unix_nano\x18\x01 \x01(\x03R\x12sourceTimeUnixNano\x12\x1d\n" +
 	"\n" +
 	"commit_lsn\x18\x02 \x01(\x04R\tcommitLsn\x12\x17\n" +
 	"\aend_lsn\x18\x03 \x01(\x04R\x06endLsn\x12#\n" +
-	"\rbacklog_bytes\x18\x04 \x01(\x04R\fbacklogBytes\x12\x14\n" +
+	"\rbacklog_bytes\x18\x04 \x01(\x04R\fbacklogBytes\x12/\n" +
+	"\x14owner_time_unix_nano\x18\x05 \x01(\x03R\x11ownerTimeUnixNano\x12(\n" +
+	"\x10owner_commit_lsn\x18\x06 \x01(\x04R\x0eownerCommitLsn\x12$\n" +
+	"\x0eowner_age_nano\x18\a \x01(\x03R\fownerAgeNano\x12.\n" +
+	"\x13owner_backlog_bytes\x18\b \x01(\x04R\x11ownerBacklogBytes\x12*\n" +
+	"\x05marks\x18\t \x03(\v2\x14.unisondb.db.v1.MarkR\x05marks\x12\x14\n" +
 	"\x05owner\x18\n" +
-	" \x01(\tR\x05ownerJ\x04\b\x05\x10\n" +
-	"\"p\n" +
+	" \x01(\tR\x05owner\x12\x12\n" +
+	"\x04hops\x18\v \x01(\rR\x04hops\"p\n" +
 	"\x03Ack\x12!\n" +
 	"\freceived_lsn\x18\x01 \x01(\x04R\vreceivedLsn\x12\x1f\n" +
 	"\vdurable_lsn\x18\x02 \x01(\x04R\n" +
@@ -1316,7 +2115,12 @@ const file_db_v1_replication_proto_rawDesc = "" +
 	"\vCompression\x12\x1b\n" +
 	"\x17COMPRESSION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10COMPRESSION_NONE\x10\x01\x12\x14\n" +
-	"\x10COMPRESSION_ZSTD\x10\x022\xa0\x01\n" +
+	"\x10COMPRESSION_ZSTD\x10\x02*a\n" +
+	"\aPurpose\x12\x17\n" +
+	"\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10PURPOSE_SNAPSHOT\x10\x01\x12\x13\n" +
+	"\x0fPURPOSE_DIGESTS\x10\x02\x12\x12\n" +
+	"\x0ePURPOSE_REPAIR\x10\x032\xa0\x01\n" +
 	"\vReplication\x12H\n" +
 	"\x06Follow\x12\x1b.unisondb.db.v1.SinkMessage\x1a\x1d.unisondb.db.v1.SourceMessage(\x010\x01\x12G\n" +
 	"\x05Offer\x12\x1d.unisondb.db.v1.SourceMessage\x1a\x1b.unisondb.db.v1.SinkMessage(\x010\x01B3Z1github.com/unisondb/unisondb/sdk/proto/db/v1;dbv1b\x06proto3"
@@ -1333,49 +2137,69 @@ func file_db_v1_replication_proto_rawDescGZIP() []byte {
 	return file_db_v1_replication_proto_rawDescData
 }
 
-var file_db_v1_replication_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_db_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_db_v1_replication_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_db_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_db_v1_replication_proto_goTypes = []any{
 	(Compression)(0),      // 0: unisondb.db.v1.Compression
-	(*SinkMessage)(nil),   // 1: unisondb.db.v1.SinkMessage
-	(*SourceMessage)(nil), // 2: unisondb.db.v1.SourceMessage
-	(*EpochStart)(nil),    // 3: unisondb.db.v1.EpochStart
-	(*SinkHello)(nil),     // 4: unisondb.db.v1.SinkHello
-	(*SourceOffer)(nil),   // 5: unisondb.db.v1.SourceOffer
-	(*SourceAnswer)(nil),  // 6: unisondb.db.v1.SourceAnswer
-	(*Resume)(nil),        // 7: unisondb.db.v1.Resume
-	(*TruncateTo)(nil),    // 8: unisondb.db.v1.TruncateTo
-	(*SnapshotFrom)(nil),  // 9: unisondb.db.v1.SnapshotFrom
-	(*Refused)(nil),       // 10: unisondb.db.v1.Refused
-	(*Batch)(nil),         // 11: unisondb.db.v1.Batch
-	(*Heartbeat)(nil),     // 12: unisondb.db.v1.Heartbeat
-	(*Ack)(nil),           // 13: unisondb.db.v1.Ack
+	(Purpose)(0),          // 1: unisondb.db.v1.Purpose
+	(*SinkMessage)(nil),   // 2: unisondb.db.v1.SinkMessage
+	(*SourceMessage)(nil), // 3: unisondb.db.v1.SourceMessage
+	(*EpochStart)(nil),    // 4: unisondb.db.v1.EpochStart
+	(*SinkHello)(nil),     // 5: unisondb.db.v1.SinkHello
+	(*SourceOffer)(nil),   // 6: unisondb.db.v1.SourceOffer
+	(*SourceAnswer)(nil),  // 7: unisondb.db.v1.SourceAnswer
+	(*Resume)(nil),        // 8: unisondb.db.v1.Resume
+	(*TruncateTo)(nil),    // 9: unisondb.db.v1.TruncateTo
+	(*SnapshotFrom)(nil),  // 10: unisondb.db.v1.SnapshotFrom
+	(*KeyRange)(nil),      // 11: unisondb.db.v1.KeyRange
+	(*SnapshotWant)(nil),  // 12: unisondb.db.v1.SnapshotWant
+	(*Chunk)(nil),         // 13: unisondb.db.v1.Chunk
+	(*SnapshotEnd)(nil),   // 14: unisondb.db.v1.SnapshotEnd
+	(*OpenUpload)(nil),    // 15: unisondb.db.v1.OpenUpload
+	(*Mark)(nil),          // 16: unisondb.db.v1.Mark
+	(*Digests)(nil),       // 17: unisondb.db.v1.Digests
+	(*Refused)(nil),       // 18: unisondb.db.v1.Refused
+	(*Batch)(nil),         // 19: unisondb.db.v1.Batch
+	(*Heartbeat)(nil),     // 20: unisondb.db.v1.Heartbeat
+	(*Ack)(nil),           // 21: unisondb.db.v1.Ack
 }
 var file_db_v1_replication_proto_depIdxs = []int32{
-	4,  // 0: unisondb.db.v1.SinkMessage.hello:type_name -> unisondb.db.v1.SinkHello
-	13, // 1: unisondb.db.v1.SinkMessage.ack:type_name -> unisondb.db.v1.Ack
-	10, // 2: unisondb.db.v1.SinkMessage.refused:type_name -> unisondb.db.v1.Refused
-	5,  // 3: unisondb.db.v1.SourceMessage.offer:type_name -> unisondb.db.v1.SourceOffer
-	6,  // 4: unisondb.db.v1.SourceMessage.answer:type_name -> unisondb.db.v1.SourceAnswer
-	11, // 5: unisondb.db.v1.SourceMessage.batch:type_name -> unisondb.db.v1.Batch
-	12, // 6: unisondb.db.v1.SourceMessage.heartbeat:type_name -> unisondb.db.v1.Heartbeat
-	3,  // 7: unisondb.db.v1.SinkHello.epochs:type_name -> unisondb.db.v1.EpochStart
-	0,  // 8: unisondb.db.v1.SinkHello.compressions:type_name -> unisondb.db.v1.Compression
-	7,  // 9: unisondb.db.v1.SourceAnswer.resume:type_name -> unisondb.db.v1.Resume
-	8,  // 10: unisondb.db.v1.SourceAnswer.truncate_to:type_name -> unisondb.db.v1.TruncateTo
-	9,  // 11: unisondb.db.v1.SourceAnswer.snapshot_from:type_name -> unisondb.db.v1.SnapshotFrom
-	10, // 12: unisondb.db.v1.SourceAnswer.refused:type_name -> unisondb.db.v1.Refused
-	3,  // 13: unisondb.db.v1.Resume.epochs:type_name -> unisondb.db.v1.EpochStart
-	0,  // 14: unisondb.db.v1.Resume.compression:type_name -> unisondb.db.v1.Compression
-	1,  // 15: unisondb.db.v1.Replication.Follow:input_type -> unisondb.db.v1.SinkMessage
-	2,  // 16: unisondb.db.v1.Replication.Offer:input_type -> unisondb.db.v1.SourceMessage
-	2,  // 17: unisondb.db.v1.Replication.Follow:output_type -> unisondb.db.v1.SourceMessage
-	1,  // 18: unisondb.db.v1.Replication.Offer:output_type -> unisondb.db.v1.SinkMessage
-	17, // [17:19] is the sub-list for method output_type
-	15, // [15:17] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	5,  // 0: unisondb.db.v1.SinkMessage.hello:type_name -> unisondb.db.v1.SinkHello
+	21, // 1: unisondb.db.v1.SinkMessage.ack:type_name -> unisondb.db.v1.Ack
+	18, // 2: unisondb.db.v1.SinkMessage.refused:type_name -> unisondb.db.v1.Refused
+	12, // 3: unisondb.db.v1.SinkMessage.want:type_name -> unisondb.db.v1.SnapshotWant
+	6,  // 4: unisondb.db.v1.SourceMessage.offer:type_name -> unisondb.db.v1.SourceOffer
+	7,  // 5: unisondb.db.v1.SourceMessage.answer:type_name -> unisondb.db.v1.SourceAnswer
+	20, // 6: unisondb.db.v1.SourceMessage.heartbeat:type_name -> unisondb.db.v1.Heartbeat
+	13, // 7: unisondb.db.v1.SourceMessage.chunk:type_name -> unisondb.db.v1.Chunk
+	14, // 8: unisondb.db.v1.SourceMessage.snapshot_end:type_name -> unisondb.db.v1.SnapshotEnd
+	17, // 9: unisondb.db.v1.SourceMessage.digests:type_name -> unisondb.db.v1.Digests
+	19, // 10: unisondb.db.v1.SourceMessage.batches:type_name -> unisondb.db.v1.Batch
+	4,  // 11: unisondb.db.v1.SinkHello.epochs:type_name -> unisondb.db.v1.EpochStart
+	0,  // 12: unisondb.db.v1.SinkHello.compressions:type_name -> unisondb.db.v1.Compression
+	1,  // 13: unisondb.db.v1.SinkHello.purpose:type_name -> unisondb.db.v1.Purpose
+	8,  // 14: unisondb.db.v1.SourceAnswer.resume:type_name -> unisondb.db.v1.Resume
+	9,  // 15: unisondb.db.v1.SourceAnswer.truncate_to:type_name -> unisondb.db.v1.TruncateTo
+	10, // 16: unisondb.db.v1.SourceAnswer.snapshot_from:type_name -> unisondb.db.v1.SnapshotFrom
+	18, // 17: unisondb.db.v1.SourceAnswer.refused:type_name -> unisondb.db.v1.Refused
+	4,  // 18: unisondb.db.v1.Resume.epochs:type_name -> unisondb.db.v1.EpochStart
+	0,  // 19: unisondb.db.v1.Resume.compression:type_name -> unisondb.db.v1.Compression
+	4,  // 20: unisondb.db.v1.TruncateTo.epochs:type_name -> unisondb.db.v1.EpochStart
+	4,  // 21: unisondb.db.v1.SnapshotFrom.epochs:type_name -> unisondb.db.v1.EpochStart
+	11, // 22: unisondb.db.v1.SnapshotWant.missing:type_name -> unisondb.db.v1.KeyRange
+	11, // 23: unisondb.db.v1.Chunk.range:type_name -> unisondb.db.v1.KeyRange
+	15, // 24: unisondb.db.v1.SnapshotEnd.uploads:type_name -> unisondb.db.v1.OpenUpload
+	16, // 25: unisondb.db.v1.Digests.mark:type_name -> unisondb.db.v1.Mark
+	16, // 26: unisondb.db.v1.Heartbeat.marks:type_name -> unisondb.db.v1.Mark
+	2,  // 27: unisondb.db.v1.Replication.Follow:input_type -> unisondb.db.v1.SinkMessage
+	3,  // 28: unisondb.db.v1.Replication.Offer:input_type -> unisondb.db.v1.SourceMessage
+	3,  // 29: unisondb.db.v1.Replication.Follow:output_type -> unisondb.db.v1.SourceMessage
+	2,  // 30: unisondb.db.v1.Replication.Offer:output_type -> unisondb.db.v1.SinkMessage
+	29, // [29:31] is the sub-list for method output_type
+	27, // [27:29] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_db_v1_replication_proto_init() }
@@ -1387,12 +2211,15 @@ func file_db_v1_replication_proto_init() {
 		(*SinkMessage_Hello)(nil),
 		(*SinkMessage_Ack)(nil),
 		(*SinkMessage_Refused)(nil),
+		(*SinkMessage_Want)(nil),
 	}
 	file_db_v1_replication_proto_msgTypes[1].OneofWrappers = []any{
 		(*SourceMessage_Offer)(nil),
 		(*SourceMessage_Answer)(nil),
-		(*SourceMessage_Batch)(nil),
 		(*SourceMessage_Heartbeat)(nil),
+		(*SourceMessage_Chunk)(nil),
+		(*SourceMessage_SnapshotEnd)(nil),
+		(*SourceMessage_Digests)(nil),
 	}
 	file_db_v1_replication_proto_msgTypes[5].OneofWrappers = []any{
 		(*SourceAnswer_Resume)(nil),
@@ -1405,8 +2232,8 @@ func file_db_v1_replication_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_db_v1_replication_proto_rawDesc), len(file_db_v1_replication_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   13,
+			NumEnums:      2,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,376 @@
+package replicator
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	// liveBatchBytes is the largest batch that followers share. Who takes only
+	// smaller ones reads the log itself.
+	liveBatchBytes = 64 << 10
+	// feedBytes bounds the batches that a feed keeps for those who are a little
+	// behind. Who falls out reads the log itself.
+	feedBytes = 4 << 20
+)
+
+// A round, in which all live followers are told of new batches, is followed by a rest
+// that is this many times as long as the round took: the machine then has most of
+// its time for commits, and batches grow with the number of followers. With few of them the
+// rest is too short to be taken; maxRest bounds what it adds to the visibility of a write.
+const (
+	restFactor = 3
+	minRest    = 200 * time.Microsecond
+	maxRest    = 40 * time.Millisecond
+)
+
+// feed turns the log of a namespace into batches, once for all its live
+// followers. It is the only one that waits for commits; it exists while there are live
+// followers.
+type feed struct {
+	*Source
+	namespace string
+	log       SourceLog
+	reader    Reader
+	cancel    context.CancelFunc
+	mean      meanRecordBytes // the running goroutine's alone
+
+	mu     sync.Mutex
+	ring   []*sharedBatch // the newest batches, oldest first, without a gap
+	start  uint64         // number of the batch at ring[0]; they are numbered from 0 on
+	bytes  int            // of records in the ring
+	next   uint64         // LSN behind what has been encoded
+	beat   encoded        // the newest heartbeat, for who has all batches
+	beats  uint64         // its number
+	err    error          // why there is nothing more; batches in the ring are still good
+	live   map[*cursor]struct{}
+	parked []*cursor // who waits for something new
+}
+
+// cursor is a live follower's place in a feed. All but wake is guarded by the feed's lock.
+type cursor struct {
+	feed  *feed
+	wake  chan struct{} // holds a token once there is something new
+	batch uint64        // number of the next batch
+	next  uint64        // LSN that comes next
+	beats uint64        // number of the last heartbeat
+}
+
+// errFellBehind: the feed no longer has what the follower needs next.
+var errFellBehind = errors.New("the feed has moved on")
+
+// feeds are a Source's, by namespace.
+type feeds struct {
+	mu     sync.Mutex
+	byName map[string]*feed
+}
+
+// join makes a follower whose next record is next a live one, if the feed of
+// the namespace has that record or comes to it. Without a feed there will be one if
+// start says that the follower has all that is committed. A nil cursor: not yet.
+func (s *Source) join(namespace string, log SourceLog, next uint64, start bool) (*cursor, error) {
+	s.feeds.mu.Lock()
+	defer s.feeds.mu.Unlock()
+	f := s.feeds.byName[namespace]
+	if f == nil || f.log != log || f.ended() {
+		if !start {
+			return nil, nil
+		}
+		var err error
+		if f, err = s.startFeed(namespace, log, next); err != nil {
+			return nil, &readError{err}
+		}
+		if s.feeds.byName == nil {
+			s.feeds.byName = make(map[string]*feed)
+		}
+		s.feeds.byName[namespace] = f
+	}
+	return f.join(next), nil
+}
+
+// startFeed makes a feed whose first record is next. The caller has entered the
+// source, so that Close waits for what is started.
+func (s *Source) startFeed(namespace string, log SourceLog, next uint64) (*feed, error) {
+	reader, err := log.Tail("feed", next)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	f := &feed{
+		Source: s, namespace: namespace, log: log, reader: reader, cancel: cancel, next: next, live: make(map[*cursor]struct{}),
+	}
+	s.wg.Go(func() { f.run(ctx) })
+	return f, nil
+}
+
+// leave ends a follower's time as a live one. The last one ends the feed.
+func (s *Source) leave(c *cursor) {
+	s.feeds.mu.Lock()
+	defer s.feeds.mu.Unlock()
+	f := c.feed
+	if f.leave(c) > 0 {
+		return
+	}
+	f.cancel()
+	if s.feeds.byName[f.namespace] == f {
+		delete(s.feeds.byName, f.namespace)
+	}
+}
+
+// run encodes what is committed until ctx ends.
+func (f *feed) run(ctx context.Context) {
+	defer f.reader.Close()
+	p := packer{limit: liveBatchBytes, emit: f.add}
+	for ctx.Err() == nil {
+		if err := f.untilNextBeat(ctx, &p); err != nil {
+			f.end(err)
+			return
+		}
+		f.announce()
+	}
+	f.end(context.Cause(ctx))
+}
+
+// untilNextBeat encodes what the log has until a heartbeat is due.
+func (f *feed) untilNextBeat(ctx context.Context, p *packer) error {
+	due, cancel := context.WithTimeout(ctx, f.o.Heartbeat)
+	defer cancel()
+	idle := true
+	for due.Err() == nil {
+		run, err := f.reader.Next(due, batchBytes)
+		switch {
+		case err == nil:
+		case due.Err() != nil:
+			if idle {
+				p.release()
+				f.forget()
+			}
+			return nil
+		default:
+			return &readError{err}
+		}
+		idle = false
+		if err := p.pack(run); err != nil {
+			return err
+		}
+		f.reader.Ack(run.Last)
+		f.mean.add(run.Bytes, run.Last-run.First+1)
+		f.round(due)
+	}
+	return nil
+}
+
+// round tells the followers of what is new, and rests. Those who are still sending
+// find it themselves: nobody waits for them.
+func (f *feed) round(ctx context.Context) {
+	began := time.Now()
+	f.wakeAll()
+	took := time.Since(began)
+	if rest := min(restFactor*took, maxRest); rest >= minRest {
+		pause(ctx, rest)
+	}
+}
+
+// wakeAll wakes one follower after the other and lets it, and whoever else can run, go
+// first: however many there are, a commit never waits behind them all.
+func (f *feed) wakeAll() {
+	f.mu.Lock()
+	parked := f.parked
+	f.parked = nil
+	f.mu.Unlock()
+	for _, c := range parked {
+		signal(c.wake)
+		runtime.Gosched()
+	}
+}
+
+// add appends a batch to the ring and drops what is too much.
+func (f *feed) add(b batch) error {
+	shared := newSharedBatch(b, &f.encoder)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ring = append(f.ring, shared)
+	f.bytes += b.size
+	f.next = b.ends().next
+	for f.bytes > feedBytes && len(f.ring) > 1 {
+		f.dropLocked()
+	}
+	return nil
+}
+
+func (f *feed) dropLocked() {
+	oldest := f.ring[0]
+	f.ring[0] = nil
+	f.ring = f.ring[1:]
+	f.start++
+	f.bytes -= oldest.size
+	oldest.free()
+}
+
+// forget drops the batches that every live follower has.
+func (f *feed) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	least := f.endLocked()
+	for c := range f.live {
+		least = min(least, c.batch)
+	}
+	for f.start < least {
+		f.dropLocked()
+	}
+	if len(f.ring) == 0 {
+		f.ring = nil
+	}
+}
+
+// endLocked is the number that the next batch will have.
+func (f *feed) endLocked() uint64 { return f.start + uint64(len(f.ring)) }
+
+// announce makes a heartbeat for all who have all batches.
+func (f *feed) announce() {
+	f.mu.Lock()
+	next := f.next
+	f.mu.Unlock()
+	m, err := proto.Marshal(f.heartbeat(f.namespace, f.log, next-1, f.mean))
+	if err != nil {
+		f.end(err)
+		return
+	}
+	f.mu.Lock()
+	f.beat, f.beats = encoded{mem.SliceBuffer(m)}, f.beats+1
+	f.mu.Unlock()
+	f.wakeAll()
+}
+
+// end says that nothing more comes, and why.
+func (f *feed) end(err error) {
+	f.mu.Lock()
+	f.err = err
+	f.mu.Unlock()
+	f.wakeAll()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for len(f.ring) > 0 {
+		f.dropLocked()
+	}
+}
+
+func (f *feed) ended() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err != nil
+}
+
+// join places a cursor; nil where the ring doesn't reach back to next. A follower
+// may be ahead of the feed: it then waits for what it hasn't got.
+func (f *feed) join(next uint64) *cursor {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := &cursor{feed: f, wake: make(chan struct{}, 1), next: next, batch: f.endLocked(), beats: f.beats}
+	if next < f.next {
+		for i, b := range f.ring {
+			if b.last >= next {
+				c.batch = f.start + uint64(i)
+				break
+			}
+		}
+		if c.batch == f.endLocked() || !f.ring[c.batch-f.start].reachesBack(next) {
+			return nil
+		}
+	}
+	f.live[c] = struct{}{}
+	return c
+}
+
+// leave removes a cursor and says how many are left.
+func (f *feed) leave(c *cursor) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.live, c)
+	return len(f.live)
+}
+
+// catch is what a follower takes from a feed at a time. Its references are the follower's.
+type catch struct {
+	batches []*sharedBatch
+	from    uint64 // LSN of the first record that the follower lacks, maybe inside the first batch
+	beat    encoded
+}
+
+func (k *catch) empty() bool { return len(k.batches) == 0 && k.beat == nil }
+
+// take gives a follower the batches that it hasn't got, of about max bytes together
+// but at least one, and the newest heartbeat if it then has all batches. An empty
+// catch: the cursor's wake will have a token when there is something.
+// errFellBehind, or why the feed has ended.
+func (c *cursor) take(most int) (k catch, err error) {
+	f := c.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return k, f.err
+	}
+	if c.batch < f.start {
+		return k, errFellBehind
+	}
+	size := 0
+	k.from = c.next
+	for ; c.batch < f.endLocked(); c.batch++ {
+		b := f.ring[c.batch-f.start]
+		if b.last < c.next {
+			continue // the follower had it before it joined
+		}
+		if size > 0 && size+b.size > most {
+			break
+		}
+		k.batches = append(k.batches, b.ref())
+		size += b.size
+		c.next = b.ends().next
+	}
+	if c.batch == f.endLocked() && c.beats < f.beats {
+		k.beat, c.beats = f.beat, f.beats
+	}
+	if k.empty() {
+		f.parked = append(f.parked, c)
+	}
+	return k, nil
+}
+
+// message is the batches and the heartbeat as one message, which the caller frees.
+func (k *catch) message(zstd bool) (encoded, error) {
+	msg := make(encoded, 0, len(k.batches)+2)
+	for i, b := range k.batches {
+		if i == 0 && k.from > b.first {
+			rest, err := b.behind(k.from)
+			if err != nil {
+				return nil, err
+			}
+			msg = append(msg, rest...)
+			continue
+		}
+		buf := b.encoding(zstd)
+		buf.Ref()
+		msg = append(msg, buf)
+	}
+	return append(msg, k.beat...), nil
+}
+
+// ends is how far a stream comes with the batches.
+func (k *catch) ends(was reach) reach {
+	if n := len(k.batches); n > 0 {
+		return k.batches[n-1].ends()
+	}
+	return was
+}
+
+func (k *catch) free() {
+	for _, b := range k.batches {
+		b.free()
+	}
+}
