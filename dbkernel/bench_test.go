@@ -128,26 +128,62 @@ func BenchmarkPutBurst(b *testing.B) {
 }
 
 // BenchmarkPutSustained: random keys, 20 memtables' worth, against bare LMDB fed
-// the same sorted transactions of 64 MiB. Budget: 70 %.
+// the same sorted transactions of 64 MiB. Budget: 70 %. Whichever runs second finds
+// a page cache and a disk that the first has used, which costs a fifth or more; so
+// each goes first once, and the time of both runs counts.
 func BenchmarkPutSustained(b *testing.B) {
 	const records = 20 * 64 << 20 / (benchValue + 20)
+	keys := rand.New(rand.NewPCG(1, 2)).Perm(records)
 	for b.Loop() {
-		dir := b.TempDir()
-		keys := rand.New(rand.NewPCG(1, 2)).Perm(records)
-		_, _, bare := bareTree(b, filepath.Join(dir, "bare"), keys)
-		db := openDB(b, benchOptions(dir))
-		ns := createNS(b, db, "bench")
-		start := time.Now()
-		putAll(b, ns, records, func(i int) []byte { return sequentialKey(keys[i]) })
-		if err := ns.Flush(context.Background()); err != nil {
-			b.Fatal(err)
+		var ours, bare, stall time.Duration
+		runs := []func(){
+			func() { bare += sustainBare(b, keys) },
+			func() {
+				took, stalled := sustainOurs(b, keys)
+				ours, stall = ours+took, stall+stalled
+			},
 		}
-		rate := records / time.Since(start).Seconds()
-		b.ReportMetric(rate, "puts/s")
-		b.ReportMetric(bare, "bare-lmdb-puts/s")
-		b.ReportMetric(rate/(0.7*bare), "ratio-to-budget")
-		b.ReportMetric(ns.Counters().WriteStall.Seconds(), "stall-s")
+		for _, run := range []int{0, 1, 1, 0} {
+			runs[run]()
+		}
+		b.ReportMetric(2*records/ours.Seconds(), "puts/s")
+		b.ReportMetric(2*records/bare.Seconds(), "bare-lmdb-puts/s")
+		b.ReportMetric(bare.Seconds()/(0.7*ours.Seconds()), "ratio-to-budget")
+		b.ReportMetric(stall.Seconds()/2, "stall-s")
 	}
+}
+
+// sustainOurs puts the records into a namespace, the last flush included, and
+// removes what it wrote.
+func sustainOurs(b *testing.B, keys []int) (took, stalled time.Duration) {
+	b.Helper()
+	dir, err := os.MkdirTemp(b.TempDir(), "ours")
+	if err != nil {
+		b.Fatal(err)
+	}
+	db := openDB(b, benchOptions(dir))
+	ns := createNS(b, db, "bench")
+	start := time.Now()
+	putAll(b, ns, len(keys), func(i int) []byte { return sequentialKey(keys[i]) })
+	if err := ns.Flush(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+	took, stalled = time.Since(start), ns.Counters().WriteStall
+	if err := errors.Join(db.Close(), os.RemoveAll(dir)); err != nil {
+		b.Fatal(err)
+	}
+	return took, stalled
+}
+
+// sustainBare puts them into LMDB alone.
+func sustainBare(b *testing.B, keys []int) time.Duration {
+	b.Helper()
+	dir := filepath.Join(b.TempDir(), "bare")
+	env, _, rate := bareTree(b, dir, keys)
+	if err := errors.Join(env.Close(), os.RemoveAll(dir)); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(float64(len(keys)) / rate * float64(time.Second))
 }
 
 func openBareTree(b *testing.B, dir string) (*lmdb.Env, lmdb.DBI) {

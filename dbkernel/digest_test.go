@@ -84,14 +84,17 @@ func marksAgree(n *Namespace) error {
 	if len(marks) > keptMarks || !slices.IsSortedFunc(marks, func(a, b Mark) int { return int(int64(b.LSN) - int64(a.LSN)) }) {
 		return fmt.Errorf("the marks are %v", marks)
 	}
-	if n.log.FirstLSN() != 1 || len(marks) == 0 {
-		return nil
-	}
 	records, err := readLog(context.Background(), n)
 	if err != nil {
 		return err
 	}
-	for _, m := range slices.Compact([]Mark{marks[0], marks[len(marks)-1]}) {
+	if !wholeLog(records) {
+		return nil
+	}
+	if len(marks) > 2 {
+		marks = []Mark{marks[0], marks[len(marks)-1]}
+	}
+	for _, m := range marks {
 		got, err := n.Digests(m.LSN)
 		if errors.Is(err, ErrNotFound) {
 			continue // a flush has made room for newer ones meanwhile
