@@ -14,7 +14,8 @@ import (
 )
 
 // Aside is something that was taken away from a namespace and kept for a human: a
-// file of records that were cut off, or a whole directory.
+// file of records that were cut off, a damaged segment of the log as it was, or a
+// whole directory.
 type Aside struct {
 	Namespace string
 	Path      string // of the file or directory
@@ -85,13 +86,17 @@ func (db *DB) describeAside(path string) (a Aside, ok bool, err error) {
 		db.readReason(filepath.Join(path, reasonName), &a.Reason)
 		return a, true, nil
 	}
-	db.readReason(strings.TrimSuffix(path, recordsEnd)+reasonEnding, &a.Reason)
+	stem := strings.TrimSuffix(strings.TrimSuffix(path, recordsEnd), segmentEnd)
+	db.readReason(stem+reasonEnding, &a.Reason)
 	return a, a.bounds(parts[3]), nil
 }
 
-// bounds reads <first>-<last>.jsonl.
+// bounds reads <first>-<last>.jsonl or .segment.
 func (a *Aside) bounds(s string) bool {
 	s, ok := strings.CutSuffix(s, recordsEnd)
+	if !ok {
+		s, ok = strings.CutSuffix(s, segmentEnd)
+	}
 	first, last, dash := strings.Cut(s, "-")
 	var err1, err2 error
 	a.FirstLSN, err1 = strconv.ParseUint(first, 10, 64)

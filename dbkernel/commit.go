@@ -63,21 +63,20 @@ func (n *Namespace) writable() error {
 
 // waitForRoom holds the committer back while the memtables are ahead of the
 // B+tree: more than two immutable ones, or the node's memory used up. It ends
-// with an error where a flush failed: then writers are told, not kept waiting.
+// with an error where a flush failed that began meanwhile: then writers are told, not
+// kept waiting.
 func (n *Namespace) waitForRoom() error {
 	if n.hasRoom() {
 		return nil
 	}
 	n.settled()
 	n.syncNow() // only what is synced can be flushed
-	if failed, _ := n.flush.failure(); !failed {
-		n.scheduleFlush()
-	}
+	tries := n.flush.begun()
 	start := time.Now()
 	defer func() { n.counters.stalled.Add(int64(time.Since(start))) }()
 	var err error
 	waitErr := n.db.relieved.wait(context.Background(), func() (over bool) {
-		over, err = n.roomOrError()
+		over, err = n.roomOrError(tries)
 		return over
 	})
 	return errors.Join(err, waitErr)
@@ -93,8 +92,9 @@ func (n *Namespace) hasRoom() bool {
 	return len(n.mems.Load().tables)-1 <= maxImmutable && n.db.memory.Load() <= n.db.opts.MemoryLimit
 }
 
-// roomOrError reports whether waiting is over, and why.
-func (n *Namespace) roomOrError() (over bool, err error) {
+// roomOrError reports whether waiting is over, and why. tries is how many flushes had
+// begun before it.
+func (n *Namespace) roomOrError(tries uint64) (over bool, err error) {
 	if n.hasRoom() {
 		return true, nil
 	}
@@ -114,7 +114,8 @@ func (n *Namespace) roomOrError() (over bool, err error) {
 			return true, nil // it holds next to nothing: others have to make room
 		}
 	}
-	return n.flush.failure()
+	_, err = n.flushEnded(tries)
+	return err != nil, err
 }
 
 // gather lets the writers of the group that is being applied come back, if few
@@ -192,6 +193,7 @@ func (n *Namespace) commitGroup(reqs []*request) {
 			n.settled()
 			raise(&n.commit, min(p.upTo, n.durable.Load()))
 			n.advanced.broadcast()
+			n.scheduleFlush() // the owner may have committed all of a full memtable
 		}
 		p.finish(nil)
 		return

@@ -20,9 +20,17 @@ type flusher struct {
 	mu      sync.Mutex
 	running bool
 	held    bool          // no flush begins: the log is to be cut off
-	failed  error         // of the last try; nil while another is under way
+	tries   uint64        // flushes that have begun
+	failed  failedFlush   // the last one that failed, if none has succeeded since
+	rest    time.Time     // when the next one may begin
 	quit    chan struct{} // closed when the namespace closes; made on demand
 	quitted bool
+}
+
+// failedFlush is the outcome of a flush that failed; zero: there is none.
+type failedFlush struct {
+	try uint64
+	err error
 }
 
 func (f *flusher) quitChannel() chan struct{} {
@@ -55,11 +63,53 @@ func (f *flusher) pause(d time.Duration) {
 	}
 }
 
-// failure reports whether the last flush failed, and why.
-func (f *flusher) failure() (failed bool, err error) {
+// begun counts the flushes that have begun. Who waits for one asks before it waits.
+func (f *flusher) begun() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.failed != nil, f.failed
+	return f.tries
+}
+
+// failedSince is why a flush failed that began later than those that were counted
+// before, nil where none has. What an older one met may have passed since, as a full
+// disk does.
+func (f *flusher) failedSince(tries uint64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failed.try > tries {
+		return f.failed.err
+	}
+	return nil
+}
+
+// waitOutRest waits as long as there is to be no flush after a flush that failed.
+func (f *flusher) waitOutRest() {
+	f.mu.Lock()
+	rest := time.Until(f.rest)
+	f.mu.Unlock()
+	if rest > 0 {
+		f.pause(rest)
+	}
+}
+
+// begin counts a flush.
+func (f *flusher) begin() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tries++
+}
+
+// end notes how the flush went that began last. One that failed is followed by a rest
+// as long as it took, so that a full disk doesn't keep a core busy.
+func (f *flusher) end(err error, took time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		f.failed = failedFlush{}
+		return
+	}
+	f.failed, f.rest = failedFlush{f.tries, err}, time.Now().Add(min(took, housekeepingInterval))
+	f.running = false // whoever waits for it tries again, or else housekeeping
 }
 
 // scheduleFlush starts the flusher if there is something that may be flushed.
@@ -70,8 +120,21 @@ func (n *Namespace) scheduleFlush() {
 	if f.running || f.quitted || n.nextFlush() == nil {
 		return
 	}
-	f.running, f.failed = true, nil
+	f.running = true
 	n.wg.Go(n.flushLoop)
+}
+
+// flushEnded reports whether no flush is under way and none can begin, or a flush that
+// began later than those that were counted before has failed. Otherwise it sees to it
+// that one is under way: who asks again at each end of a flush waits for no other's.
+func (n *Namespace) flushEnded(tries uint64) (ended bool, failure error) {
+	if failure := n.flush.failedSince(tries); failure != nil {
+		return true, failure
+	}
+	n.scheduleFlush()
+	n.flush.mu.Lock()
+	defer n.flush.mu.Unlock()
+	return !n.flush.running, nil
 }
 
 // holdFlushes has no flush begin, and waits for the one under way, so that the checkpoint
@@ -114,6 +177,7 @@ func (n *Namespace) nextFlush() *mem {
 }
 
 func (n *Namespace) flushLoop() {
+	n.flush.waitOutRest()
 	for {
 		n.flush.mu.Lock()
 		m := n.nextFlush()
@@ -125,18 +189,8 @@ func (n *Namespace) flushLoop() {
 		}
 		n.flush.mu.Unlock()
 
-		n.db.flushSlots <- struct{}{}
-		err := n.flushMem(m)
-		<-n.db.flushSlots
-
-		n.flush.mu.Lock()
-		n.flush.failed = err
-		if err != nil {
-			n.flush.running = false // housekeeping tries again
-		}
-		n.flush.mu.Unlock()
-		if err != nil {
-			n.flushFailed(err)
+		if err := n.flushOne(m); err != nil {
+			n.db.relieved.broadcast()
 			return
 		}
 		n.trim()
@@ -144,13 +198,31 @@ func (n *Namespace) flushLoop() {
 	}
 }
 
+// flushOne flushes a memtable when a slot is free, and notes how that went.
+func (n *Namespace) flushOne(m *mem) error {
+	n.db.flushSlots <- struct{}{}
+	defer func() { <-n.db.flushSlots }()
+	n.flush.begin()
+	began := time.Now()
+	err := n.flushMem(m)
+	if err != nil {
+		n.flushFailed(err) // before another may begin: none must where this froze the namespace
+	}
+	n.flush.end(err, time.Since(began))
+	return err
+}
+
+// flushFailed reports a failure: each reason in one line, however often it is met.
 func (n *Namespace) flushFailed(err error) {
-	n.logger.Error("flushing a memtable failed", "error", err)
+	report := n.logger.Error
+	if last := n.flush.failedSince(0); last != nil && last.Error() == err.Error() {
+		report = n.logger.Debug
+	}
+	report("flushing a memtable failed", "error", err)
 	n.db.event(n, EventFlushFailed, err)
 	if errors.Is(err, btree.ErrFailed) || errors.Is(err, ErrDamaged) || errors.Is(err, syscall.EIO) {
 		_ = n.freeze(fmt.Errorf("flushing to the B+tree: %w", err)) // told to every writer from here on
 	}
-	n.db.relieved.broadcast()
 }
 
 // flushMem brings a memtable into the tree, in one transaction with the
@@ -538,6 +610,7 @@ func (n *Namespace) Flush(ctx context.Context) error {
 
 // flushAll rotates and waits until the tree contains what was committed then.
 func (n *Namespace) flushAll(ctx context.Context) error {
+	tries := n.flush.begun()
 	var target uint64
 	if err := n.inCommitter(ctx, func() {
 		n.rotateAtMark()
@@ -546,9 +619,8 @@ func (n *Namespace) flushAll(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	n.scheduleFlush()
 	var failure error
-	err := n.db.relieved.wait(ctx, func() bool {
+	err := n.db.relieved.wait(ctx, func() (over bool) {
 		if frozen := n.frozen.Load(); frozen != nil {
 			failure = *frozen
 			return true
@@ -559,10 +631,8 @@ func (n *Namespace) flushAll(ctx context.Context) error {
 		if n.mems.Load().base >= target {
 			return true
 		}
-		n.flush.mu.Lock()
-		defer n.flush.mu.Unlock()
-		failure = n.flush.failed
-		return failure != nil || !n.flush.running && n.nextFlush() == nil
+		over, failure = n.flushEnded(tries)
+		return over
 	})
 	if failure != nil {
 		return failure

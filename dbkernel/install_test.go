@@ -1,6 +1,7 @@
 package dbkernel
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -430,47 +433,56 @@ func TestStagesAreReplaced(t *testing.T) {
 }
 
 // TestStageOnFullDisk has a stage fail where the disk is full, at any step, and go on
-// when there is room again.
+// when there is room again. It runs in virtual time: flushes that fail are tried again
+// once a second, so that how long it takes says nothing.
 func TestStageOnFullDisk(t *testing.T) {
-	ctx := testContext(t)
 	for seed := range uint64(5) {
-		rng := rand.New(rand.NewPCG(seed, 6))
-		owner := busyOwner(t, testOptions(t, vfs.NewMem()), rng)
-		var room atomic.Int64
-		room.Store(1 << 40)
-		o := testOptions(t, vfs.WithFaults(vfs.NewMem(), vfs.Hooks{Before: func(o vfs.Op) *vfs.Fault {
-			if !o.Kind.Writes() || o.Kind == vfs.OpRemove {
-				return nil
-			}
-			if left := room.Add(-1); left < 0 && left > -20 { // after a while somebody frees some space
-				return &vfs.Fault{Err: syscall.ENOSPC}
-			}
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { stageOnFullDisk(t, seed) })
+		})
+	}
+}
+
+func stageOnFullDisk(t *testing.T, seed uint64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	rng := rand.New(rand.NewPCG(seed, 6))
+	owner := busyOwner(t, testOptions(t, vfs.NewMem()), rng)
+	var room atomic.Int64
+	room.Store(1 << 40)
+	o := testOptions(t, vfs.WithFaults(vfs.NewMem(), vfs.Hooks{Before: func(o vfs.Op) *vfs.Fault {
+		if !o.Kind.Writes() || o.Kind == vfs.OpRemove {
 			return nil
-		}}))
-		o.Defaults.Replica, o.Logger = true, hclog.NewNullLogger()
-		db := openDB(t, o)
-		c := &copier{rng: rng, from: owner.n, to: db, name: "test"}
-		var n *Namespace
-		for n == nil {
-			room.Store(int64(rng.IntN(60)))
-			for err := error(nil); err == nil && n == nil; {
-				owner.write()
-				var ready bool
-				if ready, err = c.step(ctx); ready && err == nil {
-					n, err = c.install(ctx)
-				}
-				if err != nil && !errors.Is(err, ErrDiskFull) && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, ErrSuperseded) && !errors.Is(err, ErrFrozen) {
-					t.Fatalf("seed %d: %v", seed, err)
-				}
+		}
+		if left := room.Add(-1); left < 0 && left > -20 { // after a while somebody frees some space
+			return &vfs.Fault{Err: syscall.ENOSPC}
+		}
+		return nil
+	}}))
+	o.Defaults.Replica, o.Logger = true, hclog.NewNullLogger()
+	db := openDB(t, o)
+	c := &copier{rng: rng, from: owner.n, to: db, name: "test"}
+	var n *Namespace
+	for n == nil {
+		room.Store(int64(rng.IntN(60)))
+		for err := error(nil); err == nil && n == nil; {
+			owner.write()
+			var ready bool
+			if ready, err = c.step(ctx); ready && err == nil {
+				n, err = c.install(ctx)
 			}
-			room.Store(1 << 40)
-			if n == nil {
-				c.stage = nil
+			if err != nil && !errors.Is(err, ErrDiskFull) && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, ErrSuperseded) && !errors.Is(err, ErrFrozen) {
+				t.Fatal(err)
 			}
 		}
-		c.end()
-		if err := sameState(ctx, n, owner.n); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+		room.Store(1 << 40)
+		if n == nil {
+			c.stage = nil
 		}
+	}
+	c.end()
+	if err := sameState(ctx, n, owner.n); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -77,7 +77,6 @@ type integrity struct {
 	damagedCells  atomic.Uint64
 	repairedCells atomic.Uint64
 	scrubbedBytes atomic.Uint64
-	logDamaged    atomic.Uint64          // LSN of the first damaged record, 0 for none
 	treeDamage    atomic.Pointer[string] // what is wrong with the tree's structure
 
 	mu          sync.Mutex
@@ -85,6 +84,7 @@ type integrity struct {
 	scrubbedAt  time.Time
 	scrubbedLSN uint64
 	scrubs      uint64
+	logDamage   logDamage
 	divergence  *Divergence
 	misplaced   bool // the last scrub found keys that searches miss
 }
@@ -124,9 +124,7 @@ func (n *Namespace) Integrity() Integrity {
 		DamagedCells:  s.damagedCells.Load(),
 		RepairedCells: s.repairedCells.Load(),
 		ScrubbedBytes: s.scrubbedBytes.Load(),
-		LogDamagedLSN: s.logDamaged.Load(),
 	}
-	i.LogDamaged = i.LogDamagedLSN != 0
 	if damage := s.treeDamage.Load(); damage != nil {
 		i.TreeDamage = *damage
 	}
@@ -138,6 +136,7 @@ func (n *Namespace) Integrity() Integrity {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i.Scrubbing, i.ScrubbedAt, i.ScrubbedLSN, i.Scrubs = s.scrubbing, s.scrubbedAt, s.scrubbedLSN, s.scrubs
+	i.LogDamaged, i.LogDamagedLSN = s.logDamage.first != 0, s.logDamage.first
 	if d := s.divergence; d != nil {
 		i.Diverged = &Divergence{Mark: d.Mark, Ranges: slices.Clone(d.Ranges), At: d.At}
 	}
@@ -220,20 +219,30 @@ func (n *Namespace) damagedCell(key []byte, err error) error {
 	return fmt.Errorf("%w: %w: restore the namespace from a backup or a replica", ErrDamaged, err)
 }
 
-// noteLogDamage notes that a record in the log can't be read.
+// noteLogDamage notes that a record in the log can't be read. It is no news where one
+// before it is known, or where it has left the log meanwhile.
 func (n *Namespace) noteLogDamage(lsn uint64, err error) {
-	at := &n.integrity.logDamaged
-	for {
-		old := at.Load()
-		if old != 0 && old <= lsn {
-			return
-		}
-		if at.CompareAndSwap(old, lsn) {
-			break
-		}
+	if !n.addLogDamage(lsn) {
+		return
 	}
 	n.logger.Error("a record in the log is damaged", "lsn", lsn, "error", err)
 	n.db.event(n, EventDamaged, fmt.Errorf("%w: the log, LSN %d: %w", ErrDamaged, lsn, err))
+}
+
+// addLogDamage reports whether the record is the first that is known to be damaged.
+func (n *Namespace) addLogDamage(lsn uint64) (first bool) {
+	s := &n.integrity
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if lsn < n.log.FirstLSN() {
+		return false
+	}
+	d := &s.logDamage
+	d.last = max(d.last, lsn)
+	if first = d.first == 0 || lsn < d.first; first {
+		d.first = lsn
+	}
+	return first
 }
 
 // treeError gives an error of the B+tree the kernel's names. One that speaks of

@@ -185,5 +185,5 @@ const (
 	EventFlushFailed EventKind = "flush_failed"
 	EventDamaged     EventKind = "damaged"  // a stored value, a record of the log or the B+tree's structure
 	EventDiverged    EventKind = "diverged" // the source has other cells
-	EventRepaired    EventKind = "repaired" // a range of cells is what it should be again
+	EventRepaired    EventKind = "repaired" // a range of cells is what it should be again, or a log begins behind its damage
 )

@@ -57,8 +57,8 @@ type scrub struct {
 	// and all that it found was repaired.
 	misplaced, again bool
 
-	firstBad uint64 // the first damaged record of the log, 0 for none
-	knownBad uint64 // the one that was known at the beginning
+	logDamage logDamage // what it has found in the log
+	knownBad  logDamage // what was known of that at the beginning
 }
 
 func (s *scrub) run(ctx context.Context) error {
@@ -86,7 +86,7 @@ func (s *integrity) begin(p *scrub) {
 	s.scrubbing = true
 	s.found.clear()
 	p.again = s.misplaced && s.bad.empty()
-	p.knownBad = s.logDamaged.Load()
+	p.knownBad = s.logDamage
 }
 
 // end takes over what a pass has found. One that has read everything clears what
@@ -101,7 +101,9 @@ func (s *integrity) end(p *scrub, err error, now time.Time) {
 	s.scrubs++
 	s.misplaced = p.misplaced
 	s.scrubbedAt, s.scrubbedLSN = now, p.lsn
-	s.logDamaged.CompareAndSwap(p.knownBad, p.firstBad)
+	if known := p.knownBad.first; known != 0 && known != p.logDamage.first && known == s.logDamage.first {
+		s.logDamage = p.logDamage
+	}
 	if p.broken {
 		return
 	}
@@ -283,8 +285,9 @@ func (s *scrub) scrubLog(ctx context.Context) error {
 			from = max(at+1, n.log.FirstLSN())
 		case errors.Is(err, codec.ErrCorrupt):
 			n.noteLogDamage(at, err)
-			if s.firstBad == 0 {
-				s.firstBad = at
+			s.logDamage.last = at
+			if s.logDamage.first == 0 {
+				s.logDamage.first = at
 			}
 			from = n.nextSegment(at) // behind a damaged place the next sure ground
 		default:

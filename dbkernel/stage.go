@@ -131,8 +131,9 @@ func (s *Stage) Ready() bool {
 	return log != nil && log.staging.Load() == nil
 }
 
-// WaitReady waits until the stage is Ready. It ends early with the error that
-// stops the stage's log, or with ErrSuperseded; ErrNotReady where there is no log.
+// WaitReady waits until the stage is Ready, on a full disk until there is space again.
+// It ends early with the error that stops the stage's log, or with ErrSuperseded;
+// ErrNotReady where there is no log.
 func (s *Stage) WaitReady(ctx context.Context) error {
 	log := s.Log()
 	if log == nil {

@@ -209,6 +209,7 @@ func (n *Namespace) trim() {
 	if err != nil {
 		n.logger.Error("trimming the log failed", "error", err)
 	} else if removed > 0 {
+		n.forgetLogDamage()
 		n.logger.Debug("log trimmed", "segments", removed, "first_lsn", n.log.FirstLSN())
 	}
 }

@@ -294,8 +294,10 @@ func (w *workload) step() {
 		w.append()
 	case n < 75:
 		w.sync()
-	case n < 83:
+	case n < 81:
 		w.trim()
+	case n < 83:
+		w.drop()
 	case n < 87:
 		w.truncate()
 	case n < 90:
@@ -378,6 +380,38 @@ func (w *workload) trim() {
 		w.fatalf("trim: %v", err)
 	}
 	w.h.trimmed = w.l.FirstLSN()
+}
+
+// drop drops segments from the old end, the active one included where another is begun.
+func (w *workload) drop() {
+	if w.rng.IntN(2) == 0 {
+		if err := w.l.BeginSegment(); err != nil {
+			w.fatalf("begin a segment: %v", err)
+		}
+		w.h.acked = w.h.last()
+	}
+	segs := w.l.Segments()
+	x := segs[w.rng.IntN(len(segs))]
+	if !x.Closed {
+		return
+	}
+	aside := map[uint64]string{}
+	if w.rng.IntN(2) == 0 {
+		if err := w.l.o.FS.MkdirAll(asideInTest); err != nil {
+			w.fatalf("make a directory: %v", err)
+		}
+		aside[x.Number] = fileName(asideInTest, segmentPrefix, x.Number)
+	}
+	w.h.keep = max(w.h.keep, x.LastLSN+1)
+	err := w.l.DropThrough(x.LastLSN, aside)
+	w.note("drop through %d: %v", x.LastLSN, err)
+	if err != nil {
+		w.fatalf("drop: %v", err)
+	}
+	w.h.trimmed, w.h.acked = w.l.FirstLSN(), w.l.SyncedLSN()
+	if w.h.trimmed != x.LastLSN+1 {
+		w.fatalf("dropped through %d, begins with LSN %d", x.LastLSN, w.h.trimmed)
+	}
 }
 
 func (w *workload) truncate() {

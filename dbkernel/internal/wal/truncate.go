@@ -66,15 +66,7 @@ func (l *Log) cutOff(v *view, lsn uint64) error {
 	if len(closed) > 0 {
 		prev = closed[len(closed)-1].seg.number
 	}
-	if l.next != nil {
-		if err := l.next.close(); err != nil {
-			l.o.Logger.Warn("cannot close a segment", "dir", l.o.Dir, "error", err)
-		}
-		if l.next.seg != nil {
-			l.addGarbage(l.next.seg.path)
-		}
-		l.next = nil
-	}
+	l.forgetNext()
 	seg, w, err := l.build(l.spec(l.o.minSegmentSize(), prev, lsn+1))
 	if err != nil {
 		return l.failIfUnsure(err)
@@ -86,6 +78,21 @@ func (l *Log) cutOff(v *view, lsn uint64) error {
 		}
 	}
 	return l.healthy()
+}
+
+// forgetNext gives up the prepared segment: what follows the active one is another.
+// Called with mu held.
+func (l *Log) forgetNext() {
+	if l.next == nil {
+		return
+	}
+	if err := l.next.close(); err != nil {
+		l.o.Logger.Warn("cannot close a segment", "dir", l.o.Dir, "error", err)
+	}
+	if l.next.seg != nil {
+		l.addGarbage(l.next.seg.path)
+	}
+	l.next = nil
 }
 
 // split divides the segments into what stays, cut off behind lsn, and those of
