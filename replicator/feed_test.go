@@ -231,6 +231,7 @@ func TestFeedSharesBatches(t *testing.T) {
 		}
 		for i := range 50 {
 			l.Write(payload(i), make([]byte, 3000))
+			time.Sleep(10 * time.Millisecond) // the feed rests between rounds
 			synctest.Wait()
 		}
 		_, gets, _ := pool.counts()

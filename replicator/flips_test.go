@@ -69,6 +69,7 @@ type flipped struct {
 	hub  *kernelNode
 	edge *kernelNode
 	all  []stored
+	rows int
 }
 
 func newFlipped(t *testing.T) *flipped {
@@ -80,7 +81,7 @@ func newFlipped(t *testing.T) *flipped {
 	if _, err := f.hub.db.Create(ns, lineage); err != nil {
 		t.Fatal(err)
 	}
-	f.fill()
+	f.write(f.form.bytes)
 	f.edge.start(f.hub.address)
 	f.awaitAt(f.edge)
 	f.settle()
@@ -97,11 +98,13 @@ func (f *flipped) node(id string, replica bool) *kernelNode {
 	return n
 }
 
-// fill writes keys, rows and objects that no two bytes of can be mistaken for another's.
-func (f *flipped) fill() {
+// write writes new keys, rows and objects that no two bytes of can be mistaken for another's.
+func (f *flipped) write(bytesOfAll int) {
 	f.t.Helper()
 	n := f.hub.namespace(f.ctx)
-	for size, i := 0, 0; size < f.form.bytes; i++ {
+	for size := 0; size < bytesOfAll; {
+		i := f.rows
+		f.rows++
 		var b dbkernel.Batch
 		for range 10 {
 			size += f.addKey(&b, len(f.all))
@@ -433,13 +436,22 @@ func (f *flipped) sameDigests(nodes ...*kernelNode) {
 }
 
 // TestFlipsInTheLog flips bits in records of the relayer's log. Its followers get what the
-// hub wrote or nothing, and the relayer's copy is made anew once it is connected.
+// hub wrote or nothing. Once the damage is known and the relayer connected, its log begins
+// behind that, and nothing was sent for it: the B+tree has what the records say. Who
+// needs them gets a snapshot from the relayer.
 func TestFlipsInTheLog(t *testing.T) {
 	f := newFlipped(t)
-	want := recordsOf(t, f.hub.namespace(f.ctx))
+	far, late := f.node("far", true), f.node("late", true)
+	far.start(f.edge.address)
+	late.start(f.edge.address)
+	f.awaitAt(late)
+	late.stop()
 	const perRound = 10
 	relayed := map[string]int{}
 	for round := 0; round < f.form.records; round += perRound {
+		f.write(f.form.bytes / 8)
+		f.awaitAt(f.edge)
+		want := recordsOf(t, f.hub.namespace(f.ctx))
 		f.edge.stop()
 		f.edge.start() // what it sends comes from its files
 		hits := make([]uint64, min(perRound, f.form.records-round))
@@ -459,21 +471,54 @@ func TestFlipsInTheLog(t *testing.T) {
 			}
 		}
 		f.checkAll("edge", f.edge.namespace(f.ctx))
-		f.must(f.edge.namespace(f.ctx).Scrub(f.ctx, 0))
-		if !f.edge.namespace(f.ctx).Integrity().LogDamaged {
-			t.Errorf("round %d: a scrub doesn't find the damage in the log", round)
-		}
-		f.edge.follow(f.hub.address)
-		f.await("the relayer has a sound log", func() bool {
-			n, err := f.edge.db.Namespace(ns)
-			return err == nil && !n.Integrity().LogDamaged && f.edge.upstream.Status()[0].State == replicator.StateServing
-		})
-		f.settle()
-		want = recordsOf(t, f.hub.namespace(f.ctx))
+		f.healed(hits[0], round%(2*perRound) == 0)
+		f.checkAll("edge", f.edge.namespace(f.ctx))
 	}
 	t.Logf("followers of the relayer: %v", relayed)
-	f.checkAll("edge", f.edge.namespace(f.ctx))
-	f.sameDigests(f.edge)
+	f.sameDigests(f.edge, far)
+	f.checkAll("far", far.namespace(f.ctx))
+	before := f.edge.source.SentBytes()[ns].Snapshots
+	late.start(f.edge.address)
+	f.await("who was away has a new copy", func() bool { // the old one serves until then
+		return late.namespace(f.ctx).Status().CommitLSN >= f.hub.namespace(f.ctx).Status().CommitLSN
+	})
+	f.checkAll("late", late.namespace(f.ctx))
+	if f.edge.source.SentBytes()[ns].Snapshots == before {
+		t.Error("a follower that needs what was damaged got no snapshot")
+	}
+}
+
+// healed has the relayer find what is damaged in its log, up to an LSN, and heal it: when it
+// begins to follow, or while it does.
+func (f *flipped) healed(last uint64, following bool) {
+	f.t.Helper()
+	sent := func() uint64 { s := f.hub.source.SentBytes()[ns]; return s.Snapshots + s.Repairs }
+	before, n := sent(), f.edge.namespace(f.ctx)
+	if following {
+		f.edge.follow(f.hub.address)
+		f.await("the relayer follows", func() bool { return f.edge.upstream.Status()[0].Connected })
+	}
+	f.must(n.Scrub(f.ctx, 0))
+	if !following {
+		if !n.Integrity().LogDamaged {
+			f.t.Error("a scrub doesn't find the damage in the log")
+		}
+		f.edge.follow(f.hub.address)
+	}
+	f.await("the relayer has a sound log", func() bool {
+		return !n.Integrity().LogDamaged && n.Status().FirstLSN > last && f.edge.upstream.Status()[0].State == replicator.StateServing
+	})
+	f.settle()
+	f.must(n.Scrub(f.ctx, 0))
+	if i := n.Integrity(); i.Damaged() {
+		f.t.Errorf("healed, the relayer has %+v", i)
+	}
+	if moved := sent() - before; moved > 0 {
+		f.t.Errorf("%d bytes were sent to heal a log", moved)
+	}
+	if forks := f.edge.upstream.Status()[0].Forks; forks.Replaced > 0 {
+		f.t.Errorf("the relayer was copied anew: %+v", forks)
+	}
 }
 
 // recordsOf reads a whole log, record by record.

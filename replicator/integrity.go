@@ -145,6 +145,9 @@ func (r *reception) inspect(ctx context.Context, marks []dbkernel.Mark) error {
 	if broken := brokenBy(log, log.Status()); broken != nil && broken.Retryable {
 		return fmt.Errorf("%w: a new copy, since %w", errNextStream, broken)
 	}
+	if err := r.heal(ctx); err != nil {
+		return err
+	}
 	r.inspector.hear(marks)
 	r.inspector.compare(log.Marks())
 	m, due := r.inspector.due(len(log.Integrity().BadRanges) > 0)

@@ -70,6 +70,9 @@ type SinkLog interface {
 	// key range, those of the chunk, as far as nothing newer has happened to them
 	// here. It says how many that changed.
 	RepairRange(ctx context.Context, r int, c dbkernel.Chunk) (changed int, err error)
+	// HealLog has the log begin behind the records that are known to be damaged, once
+	// the B+tree has what they say. dbkernel.ErrNotCaughtUp: they aren't committed yet.
+	HealLog(ctx context.Context) error
 }
 
 // Log is a namespace as replication sees it.

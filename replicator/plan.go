@@ -2,6 +2,7 @@ package replicator
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,13 +29,13 @@ type plan struct {
 }
 
 // plan decides what the next stream is for.
-func (s *Sink) plan() (p plan, err error) {
+func (s *Sink) plan(ctx context.Context) (p plan, err error) {
 	name, accepted := s.o.Namespace, s.o.Store.Accepted(s.o.Namespace)
 	wanted, extend := accepted, false
 	p.own, err = s.o.Store.Open(name)
 	switch {
 	case err == nil:
-		if wanted, extend, err = copyOf(p.own, accepted); err != nil {
+		if wanted, extend, err = copyOf(ctx, p.own, accepted); err != nil {
 			return p, err
 		}
 	case errors.Is(err, dbkernel.ErrNamespaceNotFound):
@@ -67,8 +68,8 @@ func (p *plan) planStage() {
 }
 
 // copyOf says of which lineage this node wants a copy, and whether the one that it has can be
-// extended. The operator's word comes before what is here.
-func copyOf(own Log, accepted dbkernel.Lineage) (wanted dbkernel.Lineage, extend bool, err error) {
+// extended, which it is healed for if need be. The operator's word comes before what is here.
+func copyOf(ctx context.Context, own Log, accepted dbkernel.Lineage) (wanted dbkernel.Lineage, extend bool, err error) {
 	st := own.Status()
 	if r := quarantined(st); r != nil && passing(r) {
 		return wanted, false, r
@@ -77,6 +78,9 @@ func copyOf(own Log, accepted dbkernel.Lineage) (wanted dbkernel.Lineage, extend
 		return accepted, false, nil
 	}
 	broken := brokenBy(own, st)
+	if broken == nil {
+		broken = healLog(ctx, own)
+	}
 	switch {
 	case broken == nil:
 		return st.Lineage, true, nil
@@ -98,8 +102,8 @@ const (
 	codeMissing   = "NAMESPACE_MISSING"
 )
 
-// brokenBy says why a namespace can't be extended by records; nil: it can. The refusal is
-// retryable where a new copy helps.
+// brokenBy says why a namespace can't be extended by records; nil: it can, but for damage of
+// its log, which healLog sees to. The refusal is retryable where a new copy helps.
 func brokenBy(own Log, st dbkernel.Status) *Refusal {
 	r := quarantined(st)
 	if r != nil && passing(r) {
@@ -112,14 +116,10 @@ func brokenBy(own Log, st dbkernel.Status) *Refusal {
 		}
 		return r
 	}
-	switch i := own.Integrity(); {
-	case i.TreeDamage != "":
-		return refuseForNow(CodeDamaged, "the B+tree of %q is damaged: %s", st.Name, i.TreeDamage)
-	case i.LogDamaged:
-		return refuseForNow(CodeDamaged, "the log of %q is damaged at LSN %d", st.Name, i.LogDamagedLSN)
-	default:
-		return nil
+	if damage := own.Integrity().TreeDamage; damage != "" {
+		return refuseForNow(CodeDamaged, "the B+tree of %q is damaged: %s", st.Name, damage)
 	}
+	return nil
 }
 
 // staged finds what there is of a copy; one of another lineage than the wanted isn't wanted.

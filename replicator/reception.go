@@ -53,9 +53,10 @@ type reception struct {
 	stream   SinkStream
 	link     link
 	queue    *queue
-	received uint64 // the last record taken from the queue
-	heard    bool   // the source said something after its answer
-	ready    bool   // the stage can be installed
+	received uint64          // the last record taken from the queue
+	heard    bool            // the source said something after its answer
+	ready    bool            // the stage can be installed
+	healing  <-chan *Refusal // gets the outcome of the healing under way; nil: there is none
 }
 
 func (s *Sink) newReception(p plan, stream SinkStream, l link) *reception {
@@ -220,7 +221,7 @@ func (r *reception) process(ctx context.Context, item intake) error {
 	if len(item.records) > 0 {
 		r.received = item.last
 		if err := r.log.Append(ctx, item.records, item.commit); err != nil {
-			return appendFailed(r.o.Namespace, err)
+			return r.stopped(appendFailed(r.o.Namespace, err))
 		}
 		r.moves()
 	} else if item.commit > 0 {
@@ -254,7 +255,7 @@ func (r *reception) process(ctx context.Context, item intake) error {
 func (r *reception) reached(stored int) (dbkernel.Status, error) {
 	st := r.log.Status()
 	if q := quarantined(st); q != nil {
-		return st, q
+		return st, r.stopped(q)
 	}
 	if r.stage != nil {
 		r.arrived(func(a *arrival) { a.log = st.CommitLSN })
@@ -263,6 +264,25 @@ func (r *reception) reached(stored int) (dbkernel.Status, error) {
 	r.lag.reached(st.CommitLSN, stored)
 	r.appended(st.DurableLSN)
 	return st, nil
+}
+
+// stopped says how the stream ends where the log takes nothing, for the given reason. A
+// namespace that only a new copy helps is asked for at once. A stage is opened anew by the next
+// stream, so that nobody has to do anything about it.
+func (r *reception) stopped(reason error) error {
+	var refusal *Refusal
+	if r.stage != nil && errors.As(reason, &refusal) {
+		again := *refusal
+		again.Retryable = true
+		return &again
+	}
+	if r.stage != nil {
+		return reason
+	}
+	if broken := brokenBy(r.log, r.log.Status()); broken != nil && broken.Retryable {
+		return fmt.Errorf("%w: a new copy, since %w", errNextStream, broken)
+	}
+	return reason
 }
 
 // agree does what the source's answer asks for. Only with a resume does the stream go on.
@@ -425,6 +445,8 @@ func appendFailed(namespace string, err error) error {
 	switch {
 	case errors.Is(err, dbkernel.ErrSuperseded):
 		return fmt.Errorf("%w: %w", errNextStream, err)
+	case errors.Is(err, dbkernel.ErrFrozen): // before what froze it, which isn't the records' fault
+		return refuse(CodeFrozen, "%q takes no records: %v", namespace, err).because(err)
 	case errors.Is(err, dbkernel.ErrFork):
 		return refuseForNow(CodeForked, "records of %q don't extend what this node has: %v; it is compared again", namespace, err).because(err)
 	case errors.Is(err, dbkernel.ErrGap):
@@ -433,8 +455,6 @@ func appendFailed(namespace string, err error) error {
 		return refuseForNow(CodeDamagedRecord, "records of %q are damaged: %v; they are asked for again", namespace, err).because(err)
 	case errors.Is(err, dbkernel.ErrDiskFull):
 		return refuseForNow(CodeDiskFull, "no space for records of %q: %v; free some, it is tried again", namespace, err).because(err)
-	case errors.Is(err, dbkernel.ErrFrozen):
-		return refuse(CodeFrozen, "%q takes no records: %v", namespace, err).because(err)
 	default:
 		return refuseForNow(CodeUnavailable, "append to %q: %v", namespace, err).because(err)
 	}

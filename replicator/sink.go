@@ -176,7 +176,7 @@ func (s *Sink) run(ctx context.Context, cancel context.CancelCauseFunc, stream S
 		return false, err
 	}
 	defer func() { s.end(err) }()
-	p, err := s.plan()
+	p, err := s.plan(ctx)
 	if err != nil {
 		return false, err
 	}

@@ -48,6 +48,9 @@ func (NoSnapshots) RepairRange(context.Context, int, dbkernel.Chunk) (int, error
 // NoteDifference implements replicator.Log.
 func (NoSnapshots) NoteDifference(uint64, []int) {}
 
+// HealLog implements replicator.Log.
+func (NoSnapshots) HealLog(context.Context) error { return errNoSnapshots }
+
 // Integrity implements replicator.Log.
 func (NoSnapshots) Integrity() dbkernel.Integrity { return dbkernel.Integrity{} }
 
