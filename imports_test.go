@@ -30,7 +30,6 @@ var floors = []struct {
 }{
 	{"", 6},
 	{"tests", 6}, // only tests, of the whole
-	{"bench", 6}, // programs that measure
 	{"bench", 6}, // programs that measure the whole
 	{"command", 5},
 	{"server", 4},

@@ -381,6 +381,7 @@ func (r onlyReader) Read(p []byte) (int, error) { return r.r.Read(p) }
 
 func TestLargeBodiesShareTheirMemory(t *testing.T) {
 	f := newFixture(t, func(o *fixtureOptions) { o.memory = 1 }) // the least: one body of the largest size
+	f.api.SetMemoryPatience(10 * time.Minute)                    // the last one waits for as long as the disk takes for all others
 	value := strings.Repeat("v", 8<<20)
 	done := make(chan int, 20)
 	for i := range 20 {
