@@ -176,7 +176,7 @@ func (f *fixture) listen(log hclog.Logger) {
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()
 	transport := &http.Transport{DisableCompression: true}
-	f.client = &http.Client{Transport: transport, Timeout: 60 * time.Second}
+	f.client = &http.Client{Transport: transport, Timeout: 5 * time.Minute}
 	f.url = "http://" + ln.Addr().String()
 	f.t.Cleanup(func() {
 		transport.CloseIdleConnections()

@@ -383,8 +383,9 @@ func TestLargeBodiesShareTheirMemory(t *testing.T) {
 	f := newFixture(t, func(o *fixtureOptions) { o.memory = 1 }) // the least: one body of the largest size
 	f.api.SetMemoryPatience(10 * time.Minute)                    // the last one waits for as long as the disk takes for all others
 	value := strings.Repeat("v", 8<<20)
-	done := make(chan int, 20)
-	for i := range 20 {
+	const writers = 6
+	done := make(chan int, writers)
+	for i := range writers {
 		go func() {
 			req, err := http.NewRequestWithContext(t.Context(), "PUT", fmt.Sprintf("%s/api/v1/default/kv/%d", f.url, i), strings.NewReader(value))
 			if err != nil {
@@ -402,7 +403,7 @@ func TestLargeBodiesShareTheirMemory(t *testing.T) {
 			done <- res.StatusCode
 		}()
 	}
-	for range 20 {
+	for range writers {
 		if status := <-done; status != 200 {
 			t.Errorf("a write that had to wait for memory answered %d", status)
 		}
