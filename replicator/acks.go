@@ -34,6 +34,7 @@ func (a *Acks) WaitReplicated(ctx context.Context, namespace string, at dbkernel
 	defer a.leave(namespace, ns)
 	w := ns.add(at, n)
 	defer ns.remove(w)
+	ns.ask(at.LSN)
 	select {
 	case <-w.done:
 		return n, nil
@@ -81,7 +82,8 @@ type namespaceAcks struct {
 
 	mu        sync.Mutex
 	followers map[*follower]struct{}
-	waiters   []*ackWaiter // by LSN
+	feeds     map[*feed]struct{} // of all sources
+	waiters   []*ackWaiter       // by LSN
 }
 
 // ackWaiter waits for one record.
@@ -93,7 +95,7 @@ type ackWaiter struct {
 }
 
 func newNamespaceAcks() *namespaceAcks {
-	ns := &namespaceAcks{followers: make(map[*follower]struct{})}
+	ns := &namespaceAcks{followers: make(map[*follower]struct{}), feeds: make(map[*feed]struct{})}
 	ns.lowest.Store(math.MaxUint64)
 	return ns
 }
@@ -110,6 +112,31 @@ func (ns *namespaceAcks) part(f *follower) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	delete(ns.followers, f)
+}
+
+// watch has a feed asked when somebody waits.
+func (ns *namespaceAcks) watch(f *feed) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	ns.feeds[f] = struct{}{}
+	for _, w := range ns.waiters {
+		f.ask(w.at.LSN)
+	}
+}
+
+func (ns *namespaceAcks) unwatch(f *feed) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	delete(ns.feeds, f)
+}
+
+// ask has followers acknowledge a record now, which they do at heartbeats.
+func (ns *namespaceAcks) ask(lsn uint64) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	for f := range ns.feeds {
+		f.ask(lsn)
+	}
 }
 
 // reached tells those who wait that a follower's durable LSN has risen.

@@ -5,6 +5,9 @@ import "google.golang.org/grpc/mem"
 // FeedBytes is what a feed keeps at most.
 const FeedBytes = feedBytes
 
+// AckBytes is how much a sink makes durable at most without saying so.
+const AckBytes = ackBytes
+
 // SetBufferPool makes a source encode batches in the pool's memory. Before use.
 func (s *Source) SetBufferPool(p mem.BufferPool) { s.encoder.pool = p }
 

@@ -49,6 +49,9 @@ type feed struct {
 	next   uint64         // LSN behind what has been encoded
 	beat   encoded        // the newest heartbeat, for who has all batches
 	beats  uint64         // its number
+	told   uint64         // LSN of the last record that a heartbeat was made behind
+	asked  uint64         // LSN of the last record that somebody wants a heartbeat behind
+	hurry  func()         // ends the wait for the log, while there is one
 	err    error          // why there is nothing more; batches in the ring are still good
 	live   map[*cursor]struct{}
 	parked []*cursor // who waits for something new
@@ -106,7 +109,13 @@ func (s *Source) startFeed(namespace string, log SourceLog, next uint64) (*feed,
 	f := &feed{
 		Source: s, namespace: namespace, log: log, reader: reader, cancel: cancel, next: next, live: make(map[*cursor]struct{}),
 	}
-	s.wg.Go(func() { f.run(ctx) })
+	acks := s.acks.enter(namespace)
+	acks.watch(f)
+	s.wg.Go(func() {
+		f.run(ctx)
+		acks.unwatch(f)
+		s.acks.leave(namespace, acks)
+	})
 	return f, nil
 }
 
@@ -133,15 +142,17 @@ func (f *feed) run(ctx context.Context) {
 			f.end(err)
 			return
 		}
-		f.announce()
+		f.announce(ctx)
 	}
 	f.end(context.Cause(ctx))
 }
 
-// untilNextBeat encodes what the log has until a heartbeat is due.
+// untilNextBeat encodes what the log has until a heartbeat is due or asked for.
 func (f *feed) untilNextBeat(ctx context.Context, p *packer) error {
 	due, cancel := context.WithTimeout(ctx, f.o.Heartbeat)
 	defer cancel()
+	f.hurriedBy(cancel)
+	defer f.hurriedBy(nil)
 	idle := true
 	for due.Err() == nil {
 		run, err := f.reader.Next(due, batchBytes)
@@ -162,10 +173,44 @@ func (f *feed) untilNextBeat(ctx context.Context, p *packer) error {
 		}
 		f.reader.Ack(run.Last)
 		f.mean.add(run.Bytes, run.Last-run.First+1)
+		if f.beatAsked() {
+			return nil // it goes with the records
+		}
 		f.round(due)
 	}
 	return nil
 }
+
+// ask has a heartbeat made as soon as the feed has the record, behind which
+// followers acknowledge it.
+func (f *feed) ask(lsn uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = max(f.asked, lsn)
+	if f.hurry != nil && f.beatAskedLocked() {
+		f.hurry()
+	}
+}
+
+// hurriedBy says how asking ends the wait for the log.
+func (f *feed) hurriedBy(cancel func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hurry = cancel
+	if cancel != nil && f.beatAskedLocked() {
+		cancel()
+	}
+}
+
+func (f *feed) beatAsked() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.beatAskedLocked()
+}
+
+// beatAskedLocked: a record that somebody waits for is in the feed, with no heartbeat
+// behind it.
+func (f *feed) beatAskedLocked() bool { return f.told < f.asked && f.asked < f.next }
 
 // round tells the followers of what is new, and rests. Those who are still sending
 // find it themselves: nobody waits for them.
@@ -234,7 +279,7 @@ func (f *feed) forget() {
 func (f *feed) endLocked() uint64 { return f.start + uint64(len(f.ring)) }
 
 // announce makes a heartbeat for all who have all batches.
-func (f *feed) announce() {
+func (f *feed) announce(ctx context.Context) {
 	f.mu.Lock()
 	next := f.next
 	f.mu.Unlock()
@@ -244,9 +289,9 @@ func (f *feed) announce() {
 		return
 	}
 	f.mu.Lock()
-	f.beat, f.beats = encoded{mem.SliceBuffer(m)}, f.beats+1
+	f.beat, f.beats, f.told = encoded{mem.SliceBuffer(m)}, f.beats+1, next-1
 	f.mu.Unlock()
-	f.wakeAll()
+	f.round(ctx)
 }
 
 // end says that nothing more comes, and why.

@@ -428,6 +428,8 @@ func TestStalledFollower(t *testing.T) {
 		if _, _, most := pool.counts(); most > replicator.FeedBytes+(512<<10) {
 			t.Errorf("%d bytes of batches were held", most)
 		}
+		time.Sleep(time.Minute) // in which a heartbeat comes, and its acknowledgement
+		synctest.Wait()
 		for _, f := range hub.source.Followers() {
 			if f.NodeID == "edge" && f.DurableLSN != l.Status().LSN {
 				t.Errorf("%+v", f)
@@ -541,6 +543,63 @@ func TestAcksOverStreams(t *testing.T) {
 		for _, s := range sources {
 			s.Close()
 		}
+	})
+}
+
+// TestAWaitHasFollowersAskedAtOnce: a sink acknowledges at heartbeats, or every ackBytes; one
+// is sent as soon as somebody waits, whether the record has gone already or not.
+func TestAWaitHasFollowersAskedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := replicatortest.NewNetwork()
+		hub, edge := newNode(t, network, "hub"), newNode(t, network, "edge")
+		hub.heartbeat = time.Hour
+		var acks replicator.Acks
+		hub.acks = &acks
+		hub.serve()
+		l := hub.ownerLog()
+		edge.follow("hub")
+		edge.awaitEqual(l)
+		durable := func() uint64 {
+			synctest.Wait()
+			return hub.source.Followers()[0].DurableLSN
+		}
+		wait := func(lsn uint64) {
+			t.Helper()
+			began := time.Now()
+			at := dbkernel.Position{Lineage: lineage, Epoch: 1, LSN: lsn}
+			if have, err := acks.WaitReplicated(t.Context(), ns, at, 1); have != 1 || err != nil {
+				t.Fatalf("%d followers, %v", have, err)
+			}
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("the wait for LSN %d took %v", lsn, took)
+			}
+		}
+		before := durable()
+		for range 10 {
+			l.Write([]byte("small"))
+			edge.awaitEqual(l)
+		}
+		if now := durable(); now != before {
+			t.Errorf("the follower acknowledged LSN %d unasked", now)
+		}
+		wait(l.Status().LSN)
+		for range 3 {
+			var all sync.WaitGroup
+			next := l.Status().LSN + 1
+			all.Go(func() { wait(next) }) // for what isn't written yet
+			synctest.Wait()
+			l.Write([]byte("small"))
+			all.Wait()
+		}
+		large := bytes.Repeat([]byte("large "), replicator.AckBytes/4)
+		l.Write(large)
+		edge.awaitEqual(l)
+		if now := durable(); now != l.Status().LSN {
+			t.Errorf("%d bytes that are durable weren't acknowledged: LSN %d of %d", len(large), now, l.Status().LSN)
+		}
+		edge.stop()
+		hub.stop()
+		windDown()
 	})
 }
 

@@ -37,6 +37,7 @@ type node struct {
 	heartbeat time.Duration
 	clock     func() time.Time
 	accept    func(string) bool
+	acks      *replicator.Acks // nil: the source's own
 
 	server   *grpc.Server
 	source   *replicator.Source
@@ -63,7 +64,7 @@ func hash(s string) (h uint64) {
 func (n *node) serve() { n.serveFrom(n.store) }
 
 func (n *node) serveFrom(store replicator.Store) {
-	n.source = replicator.NewSource(replicator.SourceOptions{NodeID: n.id, Store: store, Clock: n.clock, Heartbeat: n.heartbeat, Owner: n.ownerReport})
+	n.source = replicator.NewSource(replicator.SourceOptions{NodeID: n.id, Store: store, Clock: n.clock, Heartbeat: n.heartbeat, Owner: n.ownerReport, Acks: n.acks})
 	n.acceptor = replicator.NewAcceptor(replicator.AcceptorOptions{NodeID: n.id, Store: n.store, Clock: n.clock, Accept: n.accept})
 	n.server = grpc.NewServer(replicator.ServerOptions()...)
 	dbv1.RegisterReplicationServer(n.server, replicator.NewService(n.source, n.acceptor))

@@ -54,6 +54,7 @@ type reception struct {
 	link     link
 	queue    *queue
 	received uint64          // the last record taken from the queue
+	unacked  int             // bytes of records since the last acknowledgement
 	heard    bool            // the source said something after its answer
 	ready    bool            // the stage can be installed
 	healing  <-chan *Refusal // gets the outcome of the healing under way; nil: there is none
@@ -205,6 +206,11 @@ func (d *decoder) addBatch(item *intake, b *dbv1.Batch, lag *lag) error {
 	return nil
 }
 
+// ackBytes is how much a sink makes durable at most before it says so. Below that it
+// waits for a heartbeat, which a source that wants to know sends at once: an acknowledgement
+// costs both ends as much as a message of records.
+const ackBytes = 256 << 10
+
 // process does what the queue gave: agree, append, acknowledge.
 func (r *reception) process(ctx context.Context, item intake) error {
 	if item.answer != nil {
@@ -240,9 +246,11 @@ func (r *reception) process(ctx context.Context, item intake) error {
 			return err
 		}
 	}
-	if len(item.records) == 0 && !item.beat {
+	r.unacked += item.bytes
+	if !item.beat && r.unacked < ackBytes {
 		return nil
 	}
+	r.unacked = 0
 	ack := &dbv1.Ack{ReceivedLsn: max(r.received, st.DurableLSN), DurableLsn: st.DurableLSN}
 	if r.stage == nil { // readers see nothing of a copy that isn't whole
 		ack.AppliedLsn = st.CommitLSN

@@ -75,6 +75,7 @@ type sender struct {
 	limit    *rateCap
 	pinName  string
 	beatDue  time.Time
+	unacked  bool // records went since the last heartbeat, which is what they are acknowledged at
 	mean     meanRecordBytes
 	link     linkSpeed
 }
@@ -89,7 +90,12 @@ func (s *sender) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = s.live(ctx, cursor)
+		if s.unacked { // the feed's next heartbeat may be a while away
+			err = s.beat()
+		}
+		if err == nil {
+			err = s.live(ctx, cursor)
+		}
 		s.leave(cursor)
 		if !errors.Is(err, errFellBehind) {
 			return err
@@ -238,7 +244,7 @@ func (s *sender) send(ctx context.Context, msg encoded, ends reach) error {
 	if err := s.await(ctx, s.limit.take(n)); err != nil {
 		return err
 	}
-	s.sent = ends
+	s.sent, s.unacked = ends, true
 	// Set first: the acknowledgement may be here before SendMsg returns. A record whose
 	// parts are under way can't be acknowledged.
 	s.follower.sent.Store(ends.next - 1)
@@ -285,7 +291,9 @@ func (s *sender) beat() error {
 
 // beatSent sets when the next heartbeat is due: a little later than the feed's, which come
 // of themselves.
-func (s *sender) beatSent() { s.beatDue = time.Now().Add(s.o.Heartbeat + s.o.Heartbeat/8) }
+func (s *sender) beatSent() {
+	s.beatDue, s.unacked = time.Now().Add(s.o.Heartbeat+s.o.Heartbeat/8), false
+}
 
 // heartbeat is what the source says of a namespace to a follower that was sent
 // all records up to sent.
