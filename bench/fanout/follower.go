@@ -20,7 +20,7 @@ import (
 
 // command is what a child is told.
 type command struct {
-	Do     string // follow, relay, await, reset, report
+	Do     string // follow, stall, relay, await, reset, report
 	Target target
 	N      int           // follow, relay: how many
 	LSN    uint64        // await: which all must have
@@ -51,6 +51,7 @@ type childProcess struct {
 	bytes     atomic.Uint64
 	hint      markerHint
 	followers []*checkedLog
+	stalled   bool // its followers take no records
 	upstreams []*replicator.Upstream
 	certs     []interface{ Close() }
 	relayers  []*relayer
@@ -70,6 +71,9 @@ func newChild() *childProcess {
 func (c *childProcess) do(cmd command) (answer, error) {
 	switch cmd.Do {
 	case "follow":
+		return answer{}, c.follow(cmd)
+	case "stall":
+		c.stalled = true
 		return answer{}, c.follow(cmd)
 	case "relay":
 		return answer{}, c.relay(cmd)
@@ -238,7 +242,11 @@ func (l *checkedLog) Marks() []dbkernel.Mark            { return nil }
 func (l *checkedLog) SetCommit(uint64)                  {}
 
 // Append checks that records come one after the other; the sink has checked their CRCs.
-func (l *checkedLog) Append(_ context.Context, records [][]byte, _ uint64) error {
+func (l *checkedLog) Append(ctx context.Context, records [][]byte, _ uint64) error {
+	if l.child.stalled {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
 	now, next := time.Now(), l.lsn.Load()+1
 	for _, r := range records {
 		if lsn := binary.LittleEndian.Uint64(r[8:]); lsn != next {

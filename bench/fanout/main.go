@@ -3,7 +3,7 @@
 // figures beside their budgets, which are design ratios: a figure on a machine that does
 // something else at the same time says little.
 //
-//	go run ./bench/fanout              all of it, in about two minutes
+//	go run ./bench/fanout              all of it, in about two and a half minutes
 //	go run ./bench/fanout -run fan-out -security mtls -cpuprofile hub.prof
 package main
 
@@ -48,6 +48,7 @@ var scenarios = []scenario{
 	{"fan-out 1000 x 100/s", fanOut{followers: 1000, rate: 100, visible: 100 * time.Millisecond}.run},
 	{"catch-up", catchUp},
 	{"memory", memory},
+	{"stalled", stalled},
 }
 
 func main() {

@@ -205,3 +205,33 @@ func memory(ctx context.Context, b *bench) error {
 	b.found("an idle follower, heap and stacks", float64(inUse()-before)/memoryFollowers/1024, limit, "KiB")
 	return nil
 }
+
+const stalledBytes = 64 << 20
+
+// stalled measures what a follower costs the hub that takes nothing while much is
+// written. Another one, which is live, costs the same before and after.
+func stalled(ctx context.Context, b *bench) error {
+	before := int64(0)
+	for _, do := range []string{"follow", "stall"} {
+		p, err := b.start()
+		if err != nil {
+			return err
+		}
+		if _, err := p.do(command{Do: do, N: 1, Target: b.target()}); err != nil {
+			return err
+		}
+		for end := b.ns.Status().LSN + stalledBytes/valueBytes; b.ns.Status().LSN < end; {
+			if _, err := b.write(ctx, 200_000, 200*time.Millisecond); err != nil {
+				return err
+			}
+		}
+		if err := b.ns.Flush(ctx); err != nil { // memtables aren't what is measured
+			return err
+		}
+		if do == "follow" {
+			before = inUse()
+		}
+	}
+	b.found(fmt.Sprintf("a stalled follower, %d MiB written", stalledBytes>>20), float64(inUse()-before)/(1<<20), 5, "MiB")
+	return nil
+}
