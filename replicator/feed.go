@@ -20,15 +20,18 @@ const (
 	feedBytes = 4 << 20
 )
 
-// A round tells all live followers of what is new; a rest of restPerFollower for each
-// follows, in which the next batch grows, since a message costs about as much however
-// little it carries. The figure was found with 100 followers on two cores, where it leaves commits
-// enough of the machine; 1,000 fill two cores all the same. For few followers the rest
-// is too short to be taken; maxRest bounds what it adds to the visibility of a write.
+// A round tells the live followers that something is new, one after the other, a turn
+// apart at least: so sending to many takes a share of the machine and leaves commits the rest,
+// and what is committed meanwhile travels in the same messages, which cost about as much however
+// little they carry. Both figures were found with 100 and 1,000 followers on two cores. For few
+// followers the rests are too short to be taken; longestRound bounds what many add to the
+// visibility of a write.
 const (
-	restPerFollower = 25 * time.Microsecond
-	minRest         = 200 * time.Microsecond
-	maxRest         = 40 * time.Millisecond
+	turn         = 40 * time.Microsecond
+	longestRound = 40 * time.Millisecond
+	minRest      = 200 * time.Microsecond
+	// lookAfter is how many followers are told between two looks at the log.
+	lookAfter = 256
 )
 
 // feed turns the log of a namespace into batches, once for all its live
@@ -142,7 +145,10 @@ func (f *feed) run(ctx context.Context) {
 			f.end(err)
 			return
 		}
-		f.announce(ctx)
+		if err := f.announce(ctx, &p); err != nil {
+			f.end(err)
+			return
+		}
 	}
 	f.end(context.Cause(ctx))
 }
@@ -155,28 +161,25 @@ func (f *feed) untilNextBeat(ctx context.Context, p *packer) error {
 	defer f.hurriedBy(nil)
 	idle := true
 	for due.Err() == nil {
-		run, err := f.reader.Next(due, batchBytes)
+		err := f.read(due, p)
 		switch {
 		case err == nil:
-		case due.Err() != nil:
+		case due.Err() != nil && errors.Is(err, due.Err()):
 			if idle {
 				p.release()
 				f.forget()
 			}
 			return nil
 		default:
-			return &readError{err}
-		}
-		idle = false
-		if err := p.pack(run); err != nil {
 			return err
 		}
-		f.reader.Ack(run.Last)
-		f.mean.add(run.Bytes, run.Last-run.First+1)
+		idle = false
 		if f.beatAsked() {
 			return nil // it goes with the records
 		}
-		f.round(due)
+		if err := f.round(due, p); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -212,28 +215,49 @@ func (f *feed) beatAsked() bool {
 // behind it.
 func (f *feed) beatAskedLocked() bool { return f.told < f.asked && f.asked < f.next }
 
-// round tells the followers of what is new, and rests. Those who are still sending
-// find it themselves: nobody waits for them.
-func (f *feed) round(ctx context.Context) {
-	woken := f.wakeAll()
-	if rest := min(time.Duration(woken)*restPerFollower, maxRest); rest >= minRest {
-		pause(ctx, rest)
+// read encodes what the log has next, for which it waits.
+func (f *feed) read(ctx context.Context, p *packer) error {
+	run, err := f.reader.Next(ctx, batchBytes)
+	if err != nil {
+		return &readError{err}
 	}
+	if err := p.pack(run); err != nil {
+		return err
+	}
+	f.reader.Ack(run.Last)
+	f.mean.add(run.Bytes, run.Last-run.First+1)
+	return nil
 }
 
-// wakeAll wakes one follower after the other and lets it, and whoever else can run, go
-// first: however many there are, a commit never waits behind them all. It says
-// how many it woke.
-func (f *feed) wakeAll() int {
+// round tells the followers of what is new. Those who are still sending find it
+// themselves: nobody waits for them.
+func (f *feed) round(ctx context.Context, p *packer) error {
+	parked := f.takeParked()
+	apart := min(turn, longestRound/time.Duration(max(1, len(parked))))
+	began := time.Now()
+	for i, c := range parked {
+		signal(c.wake)
+		runtime.Gosched() // it, and whoever else can run, goes first
+		told := i + 1
+		if rest := time.Until(began.Add(time.Duration(told) * apart)); rest >= minRest {
+			pause(ctx, rest)
+		}
+		if told%lookAfter == 0 && f.log.Status().CommitLSN >= f.next {
+			if err := f.read(ctx, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// takeParked are those who wait for something new, and don't any more.
+func (f *feed) takeParked() []*cursor {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	parked := f.parked
 	f.parked = nil
-	f.mu.Unlock()
-	for _, c := range parked {
-		signal(c.wake)
-		runtime.Gosched()
-	}
-	return len(parked)
+	return parked
 }
 
 // add appends a batch to the ring and drops what is too much.
@@ -279,19 +303,18 @@ func (f *feed) forget() {
 func (f *feed) endLocked() uint64 { return f.start + uint64(len(f.ring)) }
 
 // announce makes a heartbeat for all who have all batches.
-func (f *feed) announce(ctx context.Context) {
+func (f *feed) announce(ctx context.Context, p *packer) error {
 	f.mu.Lock()
 	next := f.next
 	f.mu.Unlock()
 	m, err := proto.Marshal(f.heartbeat(f.namespace, f.log, next-1, f.mean))
 	if err != nil {
-		f.end(err)
-		return
+		return err
 	}
 	f.mu.Lock()
 	f.beat, f.beats, f.told = encoded{mem.SliceBuffer(m)}, f.beats+1, next-1
 	f.mu.Unlock()
-	f.round(ctx)
+	return f.round(ctx, p)
 }
 
 // end says that nothing more comes, and why.
@@ -299,7 +322,9 @@ func (f *feed) end(err error) {
 	f.mu.Lock()
 	f.err = err
 	f.mu.Unlock()
-	f.wakeAll()
+	for _, c := range f.takeParked() {
+		signal(c.wake)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for len(f.ring) > 0 {
