@@ -17,7 +17,7 @@ import (
 
 var (
 	chaosSeed  = flag.Uint64("chaos.seed", 0, "first seed of TestChaos")
-	chaosSeeds = flag.Int("chaos.seeds", 120, "number of seeds of TestChaos")
+	chaosSeeds = flag.Int("chaos.seeds", 60, "number of seeds of TestChaos")
 )
 
 // TestChaos drives an owner, relayers, a relayer of relayers and one more hop
