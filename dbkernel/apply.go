@@ -73,6 +73,9 @@ func (n *Namespace) count(m *mem) {
 }
 
 func (n *Namespace) applyOp(m *mem, v codec.Version, op codec.Op) error {
+	if len(op.Key) > 0 && op.Key[0] == codec.TypeModel {
+		n.models.note(op.Key, v.LSN)
+	}
 	switch op.Kind {
 	case codec.OpPut, codec.OpCursor, codec.OpChunk, codec.OpManifest:
 		m.Add(op.Key, &memtable.Version{Version: v, Kind: memtable.Put, Expiry: op.Expiry, Value: op.Value})

@@ -94,7 +94,7 @@ type asideRecord struct {
 // in KeyBase64; so is a row's.
 type asideOp struct {
 	Op        string  `json:"op"`
-	Model     string  `json:"model,omitempty"` // kv, row, lob, cursor or extension
+	Model     string  `json:"model,omitempty"` // kv, row, lob, cursor or a data model's name
 	Key       *string `json:"key,omitempty"`
 	KeyBase64 []byte  `json:"key_base64,omitempty"`
 	Column    *string `json:"column,omitempty"`
@@ -185,8 +185,13 @@ func (o *asideOp) place(op codec.Op) {
 			key = row
 			o.Column = &column // always text
 		}
+	case codec.TypeModel:
+		o.Model = "model"
+		if model, own, err := codec.SplitModelKey(op.Key); err == nil {
+			o.Model, key = string(model), own
+		}
 	default:
-		o.Model, key = "extension", op.Key
+		o.Model, key = "unknown", op.Key
 	}
 	o.Key, o.KeyBase64 = text(key)
 }

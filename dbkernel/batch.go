@@ -190,7 +190,7 @@ func (n *Namespace) Write(ctx context.Context, b *Batch) (Position, error) {
 // commitBatch has a batch committed. free says that no quota holds it back.
 func (n *Namespace) commitBatch(ctx context.Context, b *codec.Builder, g *guard, free bool) (Position, error) {
 	pos, err := n.offerBatch(ctx, b, g, free)
-	if quotaMayBeStale(err) && n.mems.Load().active().last != n.mems.Load().base {
+	if quotaMayBeStale(err) && n.applied.Load() != n.mems.Load().base {
 		// The estimate counts overwritten and deleted values that a flush would settle.
 		if err := n.flushAll(ctx); err != nil {
 			return Position{}, err

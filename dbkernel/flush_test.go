@@ -5,10 +5,12 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -169,4 +171,44 @@ func TestStageReadyWithSpaceAgain(t *testing.T) {
 			t.Errorf("with space again: %v, ready %v", err, stage.Ready())
 		}
 	})
+}
+
+// What looks whether there is something to flush looks while others write: housekeeping by
+// time, and a writer whom the quota sends back. (Run with -race.)
+func TestLookingForFlushesBesideWrites(t *testing.T) {
+	ctx := context.Background()
+	o := testOptions(t, vfs.NewMem())
+	o.Defaults.Storage.FlushInterval = time.Nanosecond
+	n := createNS(t, openDB(t, o), "test")
+	full := *n.opts.Load()
+	full.Quota.MaxBytes = 1
+	n.opts.Store(&full)
+	var writers sync.WaitGroup
+	for w := range 3 {
+		writers.Go(func() {
+			for range 100 {
+				var b Batch
+				err := b.Delete([]byte("key")) // passes every quota
+				if w == 0 {
+					err = b.Put([]byte("key"), nil, 0)
+				}
+				if err == nil {
+					_, err = n.Write(ctx, &b)
+				}
+				if err != nil && !errors.Is(err, ErrQuota) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { writers.Wait(); close(done) }()
+	for {
+		n.flushByTime(ctx, time.Now())
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
 }

@@ -53,7 +53,7 @@ func (g *generator) next() {
 		{16, g.batch}, {8, g.get}, {8, g.getRow}, {8, g.scan}, {10, g.update}, {4, g.touch}, {6, g.putObject},
 		{3, g.deleteObject}, {5, g.readObject}, {3, g.openReader}, {4, g.useReader}, {3, g.begin}, {10, g.useTx},
 		{4, g.endTx}, {6, g.advance}, {1, g.flush}, {1, g.restart}, {2, g.expire}, {2, g.checkAll},
-		{6, g.copy},
+		{6, g.copy}, {4, g.getOwn},
 	}
 	total := 0
 	for _, k := range kinds {
@@ -104,6 +104,11 @@ func (g *generator) key() string    { return modelKeys[g.rng.IntN(len(modelKeys)
 func (g *generator) row() string    { return modelKeys[g.rng.IntN(12)] }
 func (g *generator) object() string { return modelKeys[g.rng.IntN(6)] }
 func (g *generator) column() string { return modelColumns[g.rng.IntN(len(modelColumns))] }
+
+// dataModels have names that begin alike.
+var dataModels = []string{"vector", "vector-2"}
+
+func (g *generator) dataModel() string { return dataModels[g.rng.IntN(len(dataModels))] }
 
 func (g *generator) one(n int) bool { return g.rng.IntN(n) == 0 }
 
@@ -164,6 +169,18 @@ func (g *generator) edit() edit {
 	}
 }
 
+// txEdit is one that a transaction can make: of a data model's key, too.
+func (g *generator) txEdit() edit {
+	switch g.rng.IntN(12) {
+	case 0, 1:
+		return edit{kind: editPutModel, key: g.key(), column: g.dataModel(), value: g.value()}
+	case 2:
+		return edit{kind: editDeleteModel, key: g.key(), column: g.dataModel()}
+	default:
+		return g.edit()
+	}
+}
+
 // edits are some for one batch. A batch's own puts outlive its row deletes
 // wherever they stand, so those come first.
 func (g *generator) edits() []edit {
@@ -212,6 +229,17 @@ func (g *generator) get() {
 	})
 }
 
+func (g *generator) getOwn() {
+	name, key := g.dataModel(), g.key()
+	want := g.m.ownKey(name, key)
+	g.add(fmt.Sprintf("get %q of model %s", key, name), func(e *env) {
+		e.view(func(v *View) {
+			got, err := v.GetModel(name, []byte(key))
+			e.checkValue(ownCell(name, key), got, err, want)
+		})
+	})
+}
+
 func (g *generator) getRow() {
 	key := g.row()
 	var columns []string
@@ -245,7 +273,10 @@ func (g *generator) scan() {
 		s.Limit = 1 + g.rng.IntN(8)
 	}
 	m := g.m.clone()
-	switch g.rng.IntN(3) {
+	switch g.rng.IntN(4) {
+	case 3:
+		name := g.dataModel()
+		g.add(fmt.Sprintf("scan model %s %+v", name, s), func(e *env) { e.view(func(v *View) { e.scanOwn(v, m, name, s) }) })
 	case 0:
 		s.KeysOnly = g.one(3)
 		g.add(fmt.Sprintf("scan %+v", s), func(e *env) { e.view(func(v *View) { e.scanKV(v, m, s) }) })
@@ -297,7 +328,7 @@ func condition(name string, now Version) Cond {
 func (g *generator) update() {
 	var edits []edit
 	for range 1 + g.rng.IntN(4) {
-		edits = append(edits, g.edit())
+		edits = append(edits, g.txEdit())
 	}
 	key, onRow := g.key(), g.one(3)
 	version := g.m.get(key).version
@@ -551,7 +582,9 @@ func (g *generator) useTx() {
 	}
 	id := anyOf(g, g.txs)
 	t := g.txs[id]
-	switch g.rng.IntN(6) {
+	switch g.rng.IntN(7) {
+	case 6:
+		g.txGetOwn(id, t)
 	case 0, 1:
 		g.txGet(id, t)
 	case 2:
@@ -592,6 +625,28 @@ func (g *generator) txGet(id int, t *modelTx) {
 	})
 }
 
+// txGetOwn reads a data model's key in a transaction. What it has read it may expect:
+// that is so, or there is a conflict.
+func (g *generator) txGetOwn(id int, t *modelTx) {
+	name, key := g.dataModel(), g.key()
+	want, conflict := t.ownKey(name, key)
+	g.add(fmt.Sprintf("tx %d gets %q of model %s", id, key, name), func(e *env) {
+		got, err := e.tx(id).GetModel(name, []byte(key))
+		if !e.checkRead(err, conflict) {
+			return
+		}
+		if want.version == "own" {
+			e.check(err)
+			if !bytes.Equal(got.Data, want.value) {
+				e.fatalf("its own write is %q, expected %q", got.Data, want.value)
+			}
+			return
+		}
+		e.checkValue(ownCell(name, key), got, err, want)
+		e.check(e.tx(id).ExpectModel(name, []byte(key), got.Version))
+	})
+}
+
 func (g *generator) txGetRow(id int, t *modelTx) {
 	key := g.row()
 	want, conflict := t.row(key)
@@ -628,7 +683,7 @@ func (g *generator) txStat(id int, t *modelTx) {
 }
 
 func (g *generator) txWrite(id int, t *modelTx) {
-	d := g.edit()
+	d := g.txEdit()
 	if g.one(5) {
 		d = edit{kind: editPutObject, key: g.object(), value: g.objectBytes()}
 	} else if g.one(8) {

@@ -62,10 +62,10 @@ func (n *Namespace) keepHouse(ctx context.Context, now time.Time, trim bool) {
 func (n *Namespace) flushByTime(ctx context.Context, now time.Time) {
 	interval := n.opts.Load().Storage.FlushInterval
 	list := n.mems.Load()
-	if interval == 0 || list == nil || list.active().last == list.base {
+	if interval == 0 || list == nil || n.applied.Load() == list.base {
 		return
 	}
-	if flushed := n.point.Load().Time; now.UnixNano()-max(flushed, list.active().time-int64(interval)) < int64(interval) {
+	if flushed := n.point.Load().Time; now.UnixNano()-max(flushed, n.lastWrite.Load()-int64(interval)) < int64(interval) {
 		return
 	}
 	if err := n.inCommitter(ctx, n.rotateAtMark); err != nil {

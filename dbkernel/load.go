@@ -111,6 +111,7 @@ func (n *Namespace) recover(point checkpoint) error {
 	first, last := n.log.FirstLSN(), n.log.LastLSN()
 	n.point.Store(&point)
 	n.activeFrom = point.LSN
+	n.models.begin(point.LSN)
 	n.mems.Store(&memList{tables: []*mem{newMem(point.LSN, point.Epoch, point.Time)}, base: point.LSN})
 	n.epochs.Store(&point.Epochs)
 	n.epoch.Store(point.Epoch)

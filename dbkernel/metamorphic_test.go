@@ -564,6 +564,10 @@ func txWriteEdit(ctx context.Context, tx *Tx, d edit) error {
 		return tx.PutRow(key, map[string][]byte{d.column: d.value}, d.ttl)
 	case editDeleteColumn:
 		return tx.DeleteColumns(key, []string{d.column})
+	case editPutModel:
+		return tx.PutModel(d.column, key, d.value)
+	case editDeleteModel:
+		return tx.DeleteModel(d.column, key)
 	case editDeleteRow:
 		return tx.DeleteRow(key)
 	case editPutObject:
@@ -611,8 +615,25 @@ func (e *env) checkAll(m *model) {
 			e.scanKV(v, m, s)
 			e.scanRows(v, m, s)
 			e.scanObjects(v, m, s)
+			for _, name := range dataModels {
+				e.scanOwn(v, m, name, s)
+			}
 		})
 	}
+}
+
+func (e *env) scanOwn(v *View, m *model, name string, s Scan) {
+	e.t.Helper()
+	page := func(s Scan) (Page[KVItem], error) { return v.ScanModel(name, s) }
+	items, more := scanAll(e, s, page, func(i KVItem) []byte { return i.Key })
+	var keys []string
+	for _, i := range items {
+		key := string(i.Key)
+		keys = append(keys, key)
+		e.checkValue(ownCell(name, key), i.Value, nil, m.ownKey(name, key))
+	}
+	want, wantMore := m.scanOwn(name, s)
+	e.checkKeys(s, keys, want, more, wantMore)
 }
 
 func (e *env) scanKV(v *View, m *model, s Scan) {

@@ -17,7 +17,11 @@ type model struct {
 	kv      map[string]modelCell
 	rows    map[string]map[string]modelCell
 	objects map[string]modelCell // the value is the object's bytes
+	own     map[string]modelCell // data models' cells, by ownCell
 }
+
+// ownCell names a data model's cell.
+func ownCell(model, key string) string { return model + "/" + key }
 
 // modelCell is a value. Its version is the number of the write that made it.
 type modelCell struct {
@@ -29,7 +33,7 @@ type modelCell struct {
 func newModel(now time.Time) *model {
 	return &model{
 		now: now,
-		kv:  map[string]modelCell{}, rows: map[string]map[string]modelCell{}, objects: map[string]modelCell{},
+		kv:  map[string]modelCell{}, rows: map[string]map[string]modelCell{}, objects: map[string]modelCell{}, own: map[string]modelCell{},
 	}
 }
 
@@ -44,6 +48,8 @@ const (
 	editDeleteRow
 	editPutObject
 	editDeleteObject
+	editPutModel // the column is the model's name
+	editDeleteModel
 )
 
 // edit is one change within a write.
@@ -56,7 +62,7 @@ type edit struct {
 }
 
 func (e edit) String() string {
-	names := [...]string{"put", "delete", "put column", "delete column", "delete row", "put object", "delete object"}
+	names := [...]string{"put", "delete", "put column", "delete column", "delete row", "put object", "delete object", "put model", "delete model"}
 	s := fmt.Sprintf("%s %q", names[e.kind], e.key)
 	if e.column != "" {
 		s += "/" + e.column
@@ -96,6 +102,10 @@ func (m *model) apply(edits []edit) {
 			m.objects[e.key] = c
 		case editDeleteObject:
 			delete(m.objects, e.key)
+		case editPutModel:
+			m.own[ownCell(e.column, e.key)] = c
+		case editDeleteModel:
+			delete(m.own, ownCell(e.column, e.key))
 		}
 	}
 }
@@ -106,7 +116,7 @@ func (m *model) visible(c modelCell) bool { return c.expiry.IsZero() || c.expiry
 // clone is the model as it is, for expectations that outlive it.
 func (m *model) clone() *model {
 	c := *m
-	c.kv, c.objects, c.rows = maps.Clone(m.kv), maps.Clone(m.objects), map[string]map[string]modelCell{}
+	c.kv, c.objects, c.own, c.rows = maps.Clone(m.kv), maps.Clone(m.objects), maps.Clone(m.own), map[string]map[string]modelCell{}
 	for key, row := range m.rows {
 		c.rows[key] = maps.Clone(row)
 	}
@@ -131,6 +141,9 @@ func (m *model) cellOf(cells map[string]modelCell, key string) wantValue {
 
 func (m *model) get(key string) wantValue    { return m.cellOf(m.kv, key) }
 func (m *model) object(key string) wantValue { return m.cellOf(m.objects, key) }
+func (m *model) ownKey(model, key string) wantValue {
+	return m.cellOf(m.own, ownCell(model, key))
+}
 
 // wantRow is what a read of a row should answer.
 type wantRow struct {
@@ -197,6 +210,16 @@ func scanKeys(s Scan, all []string, shown func(key string) bool) (page []string,
 
 func (m *model) scanKV(s Scan) ([]string, bool) {
 	return scanKeys(s, slices.Collect(maps.Keys(m.kv)), func(key string) bool { return m.get(key).version != "" })
+}
+
+func (m *model) scanOwn(model string, s Scan) ([]string, bool) {
+	var keys []string
+	for cell := range m.own {
+		if key, ok := strings.CutPrefix(cell, ownCell(model, "")); ok {
+			keys = append(keys, key)
+		}
+	}
+	return scanKeys(s, keys, func(string) bool { return true })
 }
 
 func (m *model) scanObjects(s Scan) ([]string, bool) {
@@ -273,6 +296,23 @@ func (t *modelTx) get(key string) (w wantValue, conflict bool) {
 	return w, false
 }
 
+// ownKey reads a data model's key in the transaction.
+func (t *modelTx) ownKey(model, key string) (w wantValue, conflict bool) {
+	cell := "m" + ownCell(model, key)
+	if e, ok := t.put[cell]; ok {
+		if e.kind == editDeleteModel {
+			return wantValue{}, false
+		}
+		return wantValue{value: e.value, version: "own"}, false
+	}
+	if t.conflicts() {
+		return wantValue{}, true
+	}
+	w = t.m.ownKey(model, key)
+	t.reads[cell] = modelRead{again: func() string { return t.m.ownKey(model, key).version }, version: w.version}
+	return w, false
+}
+
 func columnCell(row, column string) string { return fmt.Sprintf("r%q/%s", row, column) }
 
 // row reads a row in the transaction.
@@ -334,6 +374,8 @@ func (t *modelTx) write(e edit) {
 		e.value = t.object[e.key]
 	case editDeleteObject:
 		t.gone[e.key] = true
+	case editPutModel, editDeleteModel:
+		t.put["m"+ownCell(e.column, e.key)] = e
 	}
 	t.writes = append(t.writes, e)
 }

@@ -65,6 +65,7 @@ type Namespace struct {
 	limits limits
 	txs    txSet
 	reads  objectReads
+	models modelLSNs
 
 	// The committer's alone.
 	head         head
@@ -101,7 +102,7 @@ type Namespace struct {
 
 	nextDue   atomic.Int64 // earliest expiry that is known, 0 for none
 	counters  counters
-	lastWrite atomic.Int64 // by the database's clock
+	lastWrite atomic.Int64 // time of the last record that this process applied, 0 for none
 }
 
 func newNamespace(db *DB, name string, o NamespaceOptions) *Namespace {
@@ -384,6 +385,10 @@ func (n *Namespace) readLSN() uint64 {
 	}
 	return n.commit.Load()
 }
+
+// Replica reports whether another node owns the namespace, so that nothing can be
+// written here. It opens nothing.
+func (n *Namespace) Replica() bool { return n.opts.Load().Replica }
 
 // CommitLSN is the last committed record.
 func (n *Namespace) CommitLSN() uint64 { return n.commit.Load() }

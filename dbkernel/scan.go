@@ -90,13 +90,18 @@ func allOf(typ byte) keyRange { return keyRange{[]byte{typ}, []byte{typ + 1}} }
 func behind(key []byte) []byte { return append(key, 0) }
 
 // Scan reads a page of keys.
-func (v *View) Scan(s Scan) (page Page[KVItem], err error) {
-	r := s.bounds(allOf(codec.TypeKV), codec.KVKey, func(k []byte) []byte { return behind(codec.KVKey(k)) }, codec.KVKey)
+func (v *View) Scan(s Scan) (Page[KVItem], error) { return v.scanUnder([]byte{codec.TypeKV}, s) }
+
+// scanUnder reads a page of the cells whose keys are a prefix and a key.
+func (v *View) scanUnder(under []byte, s Scan) (page Page[KVItem], err error) {
+	cell := func(key []byte) []byte { return append(slices.Clip(under), key...) }
+	all := keyRange{under, codec.PrefixEnd(under)}
+	r := s.bounds(all, cell, func(k []byte) []byte { return behind(cell(k)) }, cell)
 	p := newPager(s)
 	it := v.iterate(r, s.Reverse)
 	defer it.close()
 	for it.next() {
-		item := KVItem{Key: it.key[1:], Value: valueOf(it.cell)}
+		item := KVItem{Key: it.key[len(under):], Value: valueOf(it.cell)}
 		if s.KeysOnly {
 			item.Data = nil
 		}

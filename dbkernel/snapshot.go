@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -62,12 +61,11 @@ func (r KeyRange) within() keyRange {
 // tree's own cells and the chunks of dropped objects are never in it. Every cell was
 // checked: ErrDamaged.
 func (n *Namespace) ReadChunk(ctx context.Context, r KeyRange, maxBytes int) (Chunk, error) {
-	v, err := n.View()
+	v, err := n.CommittedView()
 	if err != nil {
 		return Chunk{}, err
 	}
 	defer v.Close()
-	v.asOfCommit()
 	pos := v.Position()
 	c := Chunk{KeyRange: r.cloned(), Epoch: pos.Epoch, LSN: pos.LSN}
 	dropped, err := readNotes(v.snap)
@@ -81,13 +79,6 @@ func (n *Namespace) ReadChunk(ctx context.Context, r KeyRange, maxBytes int) (Ch
 		}
 	}
 	return c, nil
-}
-
-// asOfCommit makes the view one of what the records say up to the commit LSN, for
-// other nodes: with sync_interval readers here see more than that.
-func (v *View) asOfCommit() {
-	v.lsn = min(v.lsn, v.n.commit.Load())
-	v.now = math.MinInt64
 }
 
 // writeChunk adds the cells of a range. It answers the key to go on from: behind

@@ -2,6 +2,7 @@ package dbkernel
 
 import (
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/unisondb/unisondb/dbkernel/internal/btree"
@@ -34,6 +35,23 @@ func (n *Namespace) View() (*View, error) {
 		return nil, err
 	}
 	return v, nil
+}
+
+// CommittedView opens a view of what the records say up to the commit LSN, for what
+// leaves the node or follows the log: readers here see more with sync_interval, and
+// less of what is due by the clock.
+func (n *Namespace) CommittedView() (*View, error) {
+	v, err := n.View()
+	if err != nil {
+		return nil, err
+	}
+	v.asOfCommit()
+	return v, nil
+}
+
+func (v *View) asOfCommit() {
+	v.lsn = min(v.lsn, v.n.commit.Load())
+	v.now = math.MinInt64
 }
 
 // view takes the B+tree's read transaction, then the LSN, then the list of

@@ -59,6 +59,38 @@ func (n *Namespace) lost(p Position) error {
 	return fmt.Errorf("%w: LSN %d of epoch %d was cut off when the owner changed: read without the position", ErrPositionLost, p.LSN, p.Epoch)
 }
 
+// Holds reports whether the position is one of this history and committed here, so
+// that what comes behind it follows from the log.
+func (n *Namespace) Holds(p Position) bool {
+	if n.staged || n.acquireLog() != nil {
+		return false
+	}
+	defer n.releaseLog()
+	return n.lost(p) == nil && p.LSN <= n.commit.Load() && epochAt(*n.epochs.Load(), p.LSN) == p.Epoch
+}
+
+// Committed waits until all that a view shows now is committed, and says where that
+// is: what follows the log then misses nothing that a reader here has seen. With
+// sync_interval that takes up to an interval; in a frozen namespace, where it may
+// never be so, it is as far as it gets.
+func (n *Namespace) Committed(ctx context.Context) (Position, error) {
+	if n.staged {
+		return Position{}, n.notReady()
+	}
+	if err := n.acquireLog(); err != nil {
+		return Position{}, err
+	}
+	defer n.releaseLog()
+	seen := n.readLSN()
+	err := n.advanced.wait(ctx, func() bool {
+		return n.commit.Load() >= seen || n.frozen.Load() != nil || n.closing()
+	})
+	if err != nil {
+		return Position{}, err
+	}
+	return n.positionAt(n.commit.Load()), n.ended()
+}
+
 // Position is where a new view would stand. It opens no tree.
 func (n *Namespace) Position() (Position, error) {
 	if err := n.acquireLog(); err != nil {

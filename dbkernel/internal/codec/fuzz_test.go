@@ -190,6 +190,9 @@ func FuzzDecoders(f *testing.F) {
 	f.Add(DropKey(id))
 	f.Add(ChunkKey(id, 1<<40))
 	f.Add(ColumnKey([]byte("row"), "column"))
+	f.Add(ModelKey("vector", []byte("key\x00")))
+	f.Add(ModelKey("vector", nil))
+	f.Add(ModelKey("", []byte("key")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if m, err := DecodeManifest(b); err == nil && (!bytes.Equal(m.Encode(), b) || m.ChunkLen == 0) {
 			t.Fatalf("manifest %x", b)
@@ -211,6 +214,14 @@ func FuzzDecoders(f *testing.F) {
 		}
 		if prefix, err := RowPrefixOf(b); err == nil && !bytes.HasPrefix(b, prefix) {
 			t.Fatalf("row prefix of %x", b)
+		}
+		if prefix, column, err := CutColumnKey(b); err == nil {
+			if row, err := SplitRowPrefix(prefix); err == nil && !bytes.Equal(ColumnKey(row, column), b) {
+				t.Fatalf("column key %x, cut", b)
+			}
+		}
+		if model, key, err := SplitModelKey(b); err == nil && (len(model) == 0 || len(key) == 0 || !bytes.Equal(ModelKey(string(model), key), b)) {
+			t.Fatalf("model key %x", b)
 		}
 	})
 }

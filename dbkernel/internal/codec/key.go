@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -13,7 +14,7 @@ const (
 	TypeRow      = 0x20 // group-encoded row, group-encoded column
 	TypeManifest = 0x30 // key of a large object
 	TypeChunk    = 0x31 // object id, chunk number (u64, big-endian)
-	TypeModel    = 0x50 // a data-model extension's own keys
+	TypeModel    = 0x50 // a data model's name, 0x00, a key of its own
 	TypeCursor   = 0xe0 // a notifier's name
 	TypeSystem   = 0xf0 // the tree's own cells: checkpoint, expiry index, uploads
 )
@@ -109,6 +110,45 @@ func RowPrefixOf(cell []byte) ([]byte, error) {
 		}
 	}
 	return nil, fmt.Errorf("%w: an encoded key has no end: %x", ErrCorrupt, cell)
+}
+
+// CutColumnKey takes a column's cell key apart and leaves its row encoded, as
+// RowPrefixOf does.
+func CutColumnKey(cell []byte) (row []byte, column string, err error) {
+	if row, err = RowPrefixOf(cell); err != nil {
+		return nil, "", err
+	}
+	col, rest, err := cutGrouped(cell[len(row):])
+	if err == nil && len(rest) != 0 {
+		err = fmt.Errorf("%w: %d bytes behind a column's cell key", ErrCorrupt, len(rest))
+	}
+	return row, string(col), err
+}
+
+// modelEnd ends a data model's name in its cell keys. No name contains it.
+const modelEnd = 0x00
+
+// ModelPrefix is what the cell keys of a data model, and no others, begin with.
+func ModelPrefix(model string) []byte {
+	b := make([]byte, 0, 2+len(model))
+	return append(append(append(b, TypeModel), model...), modelEnd)
+}
+
+// ModelKey is the cell key of a data model's key.
+func ModelKey(model string, key []byte) []byte {
+	b := make([]byte, 0, 2+len(model)+len(key))
+	b = append(append(append(b, TypeModel), model...), modelEnd)
+	return append(b, key...)
+}
+
+// SplitModelKey takes a data model's cell key apart. The parts point into it.
+func SplitModelKey(cell []byte) (model, key []byte, err error) {
+	if len(cell) > 0 && cell[0] == TypeModel {
+		if end := bytes.IndexByte(cell, modelEnd); end > 1 && end < len(cell)-1 {
+			return cell[1:end:end], cell[end+1:], nil
+		}
+	}
+	return nil, nil, fmt.Errorf("%w: not a data model's cell key: %x", ErrCorrupt, cell)
 }
 
 // PrefixEnd is the first key behind all that begin with p; nil if there is none.
