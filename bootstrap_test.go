@@ -48,7 +48,14 @@ const linkBits = 100_000_000 // a second
 // the chunk in the making hold, in bytes.
 const lostAtKill = 4 << 20
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(exitCode int) {
+		if err := os.RemoveAll(built.dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(exitCode)
+	}))
+}
 
 func bootstrapFormOf(t *testing.T) bootstrapForm {
 	t.Helper()

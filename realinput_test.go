@@ -281,14 +281,33 @@ func (in realInput) checkObject(ctx context.Context, t *testing.T, c *client.Cli
 	}
 }
 
-// buildBinary builds the program as a user gets it.
+// built is the folder of the program that all tests share; TestMain removes it.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// buildBinary builds the program as a user gets it, once for all tests.
 func buildBinary(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "unisondb")
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "unisondb-test-"); built.err == nil {
+			built.err = goBuild(filepath.Join(built.dir, "unisondb"), ".")
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
 	}
-	return path
+	return filepath.Join(built.dir, "unisondb")
+}
+
+// goBuild builds programs; a path that ends in a separator is a folder for them.
+func goBuild(path string, packages ...string) error {
+	if out, err := exec.Command("go", append([]string{"build", "-o", path}, packages...)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("building %v: %w\n%s", packages, err, out)
+	}
+	return nil
 }
 
 // chain is a hub, a relayer of it, and a relayer of that.

@@ -31,7 +31,14 @@ var leaves = map[string]func(*Meta) leaf{
 	"operator namespace create": func(m *Meta) leaf { return &operatorNamespaceCreateCommand{Meta: m} },
 	"operator namespace info":   func(m *Meta) leaf { return &operatorNamespaceInfoCommand{Meta: m} },
 	"operator namespace list":   func(m *Meta) leaf { return &operatorNamespaceListCommand{Meta: m} },
+	"operator plugin info":      func(m *Meta) leaf { return &operatorPluginInfoCommand{Meta: m} },
+	"operator plugin list":      func(m *Meta) leaf { return &operatorPluginListCommand{Meta: m} },
+	"operator plugin reload":    func(m *Meta) leaf { return &operatorPluginReloadCommand{Meta: m} },
+	"operator reload":           func(m *Meta) leaf { return &operatorReloadCommand{Meta: m} },
 	"operator verify":           func(m *Meta) leaf { return &operatorVerifyCommand{Meta: m} },
+
+	"operator plugin dead-letters list":  func(m *Meta) leaf { return &operatorPluginDeadLettersListCommand{Meta: m} },
+	"operator plugin dead-letters retry": func(m *Meta) leaf { return &operatorPluginDeadLettersRetryCommand{Meta: m} },
 
 	"tls ca create":   func(m *Meta) leaf { return &tlsCACreateCommand{Meta: m} },
 	"tls cert create": func(m *Meta) leaf { return &tlsCertCreateCommand{Meta: m} },
@@ -58,6 +65,14 @@ var groups = map[string]groupSpec{
 	"operator namespace": {
 		synopsis: "Make, list and repair namespaces",
 		about:    "Commands for namespaces as a whole.",
+	},
+	"operator plugin": {
+		synopsis: "List and repair notifiers and data models",
+		about:    "Commands for plugins: the notifiers and data models that a node runs as programs of their own.",
+	},
+	"operator plugin dead-letters": {
+		synopsis: "List and retry what a notifier couldn't deliver",
+		about:    "Commands for dead letters. " + theNotifier,
 	},
 	"lob": {
 		synopsis: "Read and write large objects",

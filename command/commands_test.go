@@ -52,7 +52,7 @@ func TestEveryLeaf(t *testing.T) {
 				}
 			})
 			testExamples(t, name, newLeaf)
-			base := strings.ReplaceAll(name, " ", "_")
+			base := strings.NewReplacer(" ", "_", "-", "_").Replace(name)
 			for _, file := range []string{base + ".go", base + "_test.go"} {
 				if _, err := os.Stat(file); err != nil {
 					t.Errorf("a leaf command has a file and a test of its own: %v", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -18,10 +19,15 @@ import (
 // shutdownGrace is how long requests under way may go on when a node stops.
 const shutdownGrace = 30 * time.Second
 
+// reloadHelp says in the help of who runs a node what SIGHUP does.
+const reloadHelp = "SIGHUP, as well as 'operator reload', has it read its configuration again."
+
 // lifecycle is what server.Node and server.Dev have in common.
 type lifecycle interface {
 	Start(ctx context.Context) error
 	Failed() <-chan error
+	// Reload reads the configuration again; an error means that nothing has changed.
+	Reload(ctx context.Context) (changed []string, err error)
 	Shutdown(ctx context.Context) error
 }
 
@@ -56,9 +62,16 @@ func (d serverDev) addresses() (hub server.Addresses, relayers []server.Addresse
 
 func (d serverDev) dir() string { return d.Dir() }
 
+// reloadConfig is how a node reads its files again.
+func (m *Meta) reloadConfig(paths []string, role string, dev bool) func() (*config.Config, error) {
+	return func() (*config.Config, error) {
+		return config.Load(paths, config.LoadOptions{Dev: dev, Role: role, Env: m.env})
+	}
+}
+
 // loadConfig reads the files that -config names.
 func (m *Meta) loadConfig(paths []string, role string, dev bool) (*config.Config, error) {
-	cfg, err := config.Load(paths, config.LoadOptions{Dev: dev, Role: role, Env: m.env})
+	cfg, err := m.reloadConfig(paths, role, dev)()
 	var invalid *config.Error
 	if errors.As(err, &invalid) {
 		return nil, fmt.Errorf("the configuration has %s:\n  %s",
@@ -88,7 +101,11 @@ func (m *Meta) runNode(log hclog.Logger, n lifecycle, started func() error) erro
 	if err == nil {
 		err = r.wait()
 	}
-	return errors.Join(err, r.shutdown())
+	err = errors.Join(err, r.shutdown())
+	if !errors.Is(err, errKilled) {
+		r.reloads.Wait()
+	}
+	return err
 }
 
 var errKilled = errors.New("stopped at once by a second signal: the node recovers at its next start")
@@ -98,6 +115,9 @@ type nodeRun struct {
 	log     hclog.Logger
 	node    lifecycle
 	signals <-chan os.Signal
+	// hungUp says that SIGHUP came before the node had started.
+	hungUp  bool
+	reloads sync.WaitGroup
 }
 
 // start starts the node, and gives up at the first signal.
@@ -122,7 +142,8 @@ func (r *nodeRun) start() error {
 			return errors.Join(errors.New("stopped before it had started"), err)
 		case s := <-r.signals:
 			switch {
-			case r.hangup(s):
+			case s == syscall.SIGHUP:
+				r.hungUp = true
 			case interrupted:
 				return errKilled
 			default:
@@ -136,12 +157,16 @@ func (r *nodeRun) start() error {
 
 // wait returns when the node is to stop, with an error if it failed by itself.
 func (r *nodeRun) wait() error {
+	if r.hungUp {
+		r.reload()
+	}
 	for {
 		select {
 		case err := <-r.node.Failed():
 			return err
 		case s := <-r.signals:
-			if r.hangup(s) {
+			if s == syscall.SIGHUP {
+				r.reload()
 				continue
 			}
 			r.log.Info("stopping; a second signal stops at once", "signal", s.String())
@@ -166,20 +191,17 @@ func (r *nodeRun) shutdown() error {
 			}
 			return err
 		case s := <-r.signals:
-			if !r.hangup(s) {
+			if s != syscall.SIGHUP { // nothing is read on the way out
 				return errKilled
 			}
 		}
 	}
 }
 
-// hangup deals with SIGHUP, which asks to read the configuration again.
-func (r *nodeRun) hangup(s os.Signal) bool {
-	if s != syscall.SIGHUP {
-		return false
-	}
-	r.log.Warn("SIGHUP ignored: reading the configuration again isn't built in this version; restart the node to apply changes")
-	return true
+// reload has the node read its configuration again, while other signals are heard.
+// The node logs what has become of it.
+func (r *nodeRun) reload() {
+	r.reloads.Go(func() { _, _ = r.node.Reload(context.Background()) })
 }
 
 // count is "1 problem", "2 problems".

@@ -47,6 +47,12 @@ func (f *fakeNode) Failed() <-chan error {
 	return f.failed
 }
 
+// Reload doesn't change anything.
+func (f *fakeNode) Reload(context.Context) ([]string, error) {
+	f.steps <- "reload"
+	return nil, nil
+}
+
 func (f *fakeNode) Shutdown(ctx context.Context) error {
 	f.steps <- "shutdown"
 	return f.shutdown(ctx)
@@ -142,15 +148,43 @@ func TestNodeStopsAtASignal(t *testing.T) {
 	}
 }
 
-func TestNodeOutlivesSIGHUP(t *testing.T) {
+func TestSIGHUPReloads(t *testing.T) {
 	node := newFakeNode()
 	r := runNodeCommand(t, node, devArgs...)
 	node.step(t, "start")
 	node.step(t, "running")
-	r.signal(t, syscall.SIGHUP)
-	r.signal(t, syscall.SIGHUP)
+	for range 2 {
+		r.signal(t, syscall.SIGHUP)
+		node.step(t, "reload")
+	}
 	r.signal(t, os.Interrupt)
-	if got := r.wait(t); got.status != exitDone || strings.Count(got.stderr, "SIGHUP ignored") != 2 {
+	node.step(t, "shutdown")
+	if got := r.wait(t); got.status != exitDone {
+		t.Errorf("status %d, log %s", got.status, got.stderr)
+	}
+}
+
+// TestSIGHUPWhileStarting is heard when the node runs: its files may have changed behind
+// its back.
+func TestSIGHUPWhileStarting(t *testing.T) {
+	node := newFakeNode()
+	begun, release := make(chan struct{}), make(chan struct{})
+	node.start = func(context.Context) error { close(begun); <-release; return nil }
+	r := runNodeCommand(t, node, devArgs...)
+	node.step(t, "start")
+	<-begun
+	r.signal(t, syscall.SIGHUP)
+	close(release)
+	for range 2 { // in either order
+		switch step := <-node.steps; step {
+		case "reload", "running":
+		default:
+			t.Errorf("the node is at %q, want it to reload", step)
+		}
+	}
+	r.signal(t, os.Interrupt)
+	node.step(t, "shutdown")
+	if got := r.wait(t); got.status != exitDone {
 		t.Errorf("status %d, log %s", got.status, got.stderr)
 	}
 }

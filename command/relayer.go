@@ -17,7 +17,7 @@ func (c *relayerCommand) spec() spec {
 	return spec{
 		synopsis: "Run a relayer",
 		about: "Runs a relayer, which follows namespaces of its upstreams and serves local reads, until SIGINT or SIGTERM; a second signal stops it at once. " +
-			"The log goes to standard error.",
+			reloadHelp + " The log goes to standard error.",
 		examples: []string{
 			"unisondb relayer -config=/etc/unisondb/relayer.hcl",
 		},
@@ -37,7 +37,8 @@ func (c *relayerCommand) run(context.Context, []string) error {
 		return err
 	}
 	log := c.logger(cfg.Log)
-	node, err := c.newNode(*cfg, server.Options{Role: server.RoleRelayer, Logger: log, Version: c.build.Version})
+	node, err := c.newNode(*cfg, server.Options{Role: server.RoleRelayer, Logger: log, Version: c.build.Version,
+		Load: c.reloadConfig(c.config, config.RoleRelayer, false)})
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ type serverCommand struct {
 func (c *serverCommand) spec() spec {
 	return spec{
 		synopsis: "Run a hub",
-		about: "Runs a hub until SIGINT or SIGTERM; a second signal stops it at once. The log goes to standard error.\n" +
+		about: "Runs a hub until SIGINT or SIGTERM; a second signal stops it at once. " + reloadHelp + " The log goes to standard error.\n" +
 			"\n" +
 			"With -dev nothing has to be configured: unless a configuration says otherwise, the data is in a temporary directory that is removed at the end.",
 		examples: []string{
@@ -59,7 +59,8 @@ func (c *serverCommand) run(context.Context, []string) error {
 		return err
 	}
 	log := c.logger(cfg.Log)
-	node, err := c.newNode(*cfg, server.Options{Role: server.RoleHub, Logger: log, Version: c.build.Version})
+	node, err := c.newNode(*cfg, server.Options{Role: server.RoleHub, Logger: log, Version: c.build.Version,
+		Load: c.reloadConfig(c.config, config.RoleHub, false)})
 	if err != nil {
 		return err
 	}
@@ -76,6 +77,7 @@ func (c *serverCommand) runDev() error {
 	o := server.DevOptions{Relayers: c.relayers, HTTP: c.devHTTP, GRPC: c.devGRPC, Logger: log, Version: c.build.Version}
 	if len(c.config) > 0 {
 		o.Config, o.Dir = cfg, cfg.DataDir
+		o.Load = c.reloadConfig(c.config, config.RoleHub, true)
 		o.HTTP = cmp.Or(o.HTTP, listenerAddress(cfg.HTTP))
 		o.GRPC = cmp.Or(o.GRPC, listenerAddress(cfg.GRPC))
 	}

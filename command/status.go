@@ -20,7 +20,7 @@ func (c *statusCommand) spec() spec {
 	return spec{
 		synopsis: "Show the state of a node",
 		about: "Shows the node's role and version, and for each of its namespaces its state, the LSNs of the last record appended, durable, committed and in the B+tree, and how far it is behind; " +
-			"then who follows the node, and what it has set aside. " +
+			"then who follows the node, what it has set aside, and how its plugins do. " +
 			"With -namespace only that namespace is shown; it is an error where the node hasn't got it.",
 		examples: []string{
 			"unisondb status",
@@ -62,6 +62,7 @@ func (c *statusCommand) run(ctx context.Context, _ []string) error {
 		func() error { return c.followers(namespaces) },
 		func() error { return c.aside(s.Aside) },
 		func() error { return c.certificates(s.Certificates) },
+		func() error { return c.plugins(s.Plugins) },
 	} {
 		if err := part(); err != nil {
 			return err
@@ -225,21 +226,19 @@ func (c *statusCommand) certificates(all []client.Certificate) error {
 	return c.section(rows, "CERTIFICATE", "SUBJECT", "VALID UNTIL", "PROBLEM")
 }
 
-// section prints a table of its own, if there is something in it.
-func (c *statusCommand) section(rows [][]string, columns ...string) error {
-	if len(rows) == 0 {
-		return nil
+// plugins lists the notifiers and data models, of the namespaces that are shown.
+func (c *statusCommand) plugins(all []client.Plugin) error {
+	if name := c.connection.Namespace; name != "" {
+		all = pluginsOf(all, name)
 	}
-	if err := c.print([]byte("\n")); err != nil {
+	var rows [][]string
+	for _, p := range all {
+		rows = append(rows, pluginCells(p))
+	}
+	if err := c.section(rows, pluginColumns...); err != nil {
 		return err
 	}
-	l := c.newList(columns...)
-	for _, row := range rows {
-		if err := l.add(nil, row...); err != nil {
-			return err
-		}
-	}
-	return l.close(nil)
+	return c.pluginNotes(all)
 }
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }

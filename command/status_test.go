@@ -76,3 +76,14 @@ func TestStatusOfOneNamespace(t *testing.T) {
 		{"name":"orders","role":"owner","owner":"","lineage":"fe","epoch":3,"lsn":9,"durable_lsn":8,"commit_lsn":8,"checkpoint_lsn":6,"state":"frozen","code":"FSYNC_FAILED","reason":"an fsync failed: restart the node"}]}`)
 	h.run("status", "-namespace=nope").want(t, exitFailed, "", `no namespace "nope"`)
 }
+
+func TestStatusShowsPlugins(t *testing.T) {
+	h := newHarness(t, answer(http.StatusOK, `{"node_id":"edge-1","role":"relayer","version":"0.9","namespaces":[{"name":"embeddings","state":"serving","role":"owner"}],"plugins":`+pluginsBody+`}`))
+	if out := h.run("status").stdout; !strings.HasSuffix(out, "\n\n"+pluginsTable) {
+		t.Errorf("the plugins are missing:\n%s", out)
+	}
+	out := h.run("status", "-namespace=embeddings").stdout
+	if !strings.Contains(out, "vector  vector  ready") || strings.Contains(out, "webhook") {
+		t.Errorf("want the plugins of the namespace:\n%s", out)
+	}
+}

@@ -37,6 +37,8 @@ type DevOptions struct {
 	// Config is the hub's configuration where it has one of its own. Its data
 	// directory and addresses are those of the fields above.
 	Config *config.Config
+	// Load reads that configuration again, for Reload of the hub.
+	Load func() (*config.Config, error)
 }
 
 // Dev is a development group. Its methods may be called concurrently after Start.
@@ -183,9 +185,22 @@ func (d *Dev) start(ctx context.Context, cfg config.Config, role Role, name stri
 	if err != nil {
 		return nil, err
 	}
-	cfg.DataDir = filepath.Join(d.dir, name)
-	cfg.HTTP, cfg.GRPC = d.listener(http, httpOf), d.listener(grpc, grpcOf)
-	n, err := New(cfg, Options{Role: role, Logger: d.opts.Logger.Named(name), Version: d.opts.Version})
+	place := func(cfg *config.Config) {
+		cfg.DataDir = filepath.Join(d.dir, name)
+		cfg.HTTP, cfg.GRPC = d.listener(http, httpOf), d.listener(grpc, grpcOf)
+	}
+	place(&cfg)
+	o := Options{Role: role, Logger: d.opts.Logger.Named(name), Version: d.opts.Version}
+	if role == RoleHub && d.opts.Load != nil {
+		o.Load = func() (*config.Config, error) {
+			cfg, err := d.opts.Load()
+			if err == nil {
+				place(cfg)
+			}
+			return cfg, err
+		}
+	}
+	n, err := New(cfg, o)
 	if err != nil {
 		return nil, err
 	}
@@ -224,6 +239,9 @@ func (d *Dev) watchAll() {
 		})
 	}
 }
+
+// Reload has the hub read its configuration again. It may be called after Start.
+func (d *Dev) Reload(ctx context.Context) (changed []string, err error) { return d.hub.Reload(ctx) }
 
 // Failed is that of the nodes.
 func (d *Dev) Failed() <-chan error { return d.failed }

@@ -58,7 +58,7 @@ func (n *Node) startHTTP(ctx context.Context) error {
 		return nil
 	}
 	o := httpapi.Options{
-		Node: n, Logger: n.log.Named("http"), BackupDir: n.path("backups"),
+		Node: n, Plugins: n.plugins, Logger: n.log.Named("http"), BackupDir: n.path("backups"),
 		Observe: func(o httpapi.Observation) { n.metrics.Request(o.Route, o.Method, o.Status, o.Took) },
 	}
 	if n.cfg.Telemetry.Prometheus {

@@ -198,10 +198,10 @@ func TestMetricsOfAChain(t *testing.T) {
 			}
 		}
 	}
-	s := status(t, hub, "default")
-	if len(s.Followers) != 1 || s.Followers[0].NodeID != "edge" || s.Followers[0].DurableLSN == 0 {
-		t.Errorf("the hub's followers are %+v", s.Followers)
-	}
+	servertest.WaitFor(t, "the hub knows how far its only follower is", func() bool {
+		all := status(t, hub, "default").Followers
+		return len(all) == 1 && all[0].NodeID == "edge" && all[0].DurableLSN > 0
+	})
 	if s := status(t, below, "default"); *s.Hops != 2 || s.OwnerLag.Records != 0 || s.LagBytes == nil {
 		t.Errorf("two hops below the status is %+v", s)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/unisondb/unisondb/server/config"
 	"github.com/unisondb/unisondb/server/httpapi"
 	"github.com/unisondb/unisondb/server/internal/metrics"
+	"github.com/unisondb/unisondb/server/pluginhost"
 	"github.com/unisondb/unisondb/server/rpcapi"
 )
 
@@ -39,6 +40,8 @@ type Options struct {
 	Role    Role
 	Logger  hclog.Logger // silent by default
 	Version string       // shown in status and metrics
+	// Load reads the configuration again, for Reload. nil: there are no files to read.
+	Load func() (*config.Config, error)
 }
 
 // Addresses are where a running node listens, ports resolved. An empty one is off.
@@ -54,6 +57,7 @@ type Node struct {
 	version string
 	log     hclog.Logger
 	fs      vfs.FS
+	load    func() (*config.Config, error)
 	metrics *metrics.Metrics
 	failed  chan error
 
@@ -68,9 +72,16 @@ type Node struct {
 	db        *dbkernel.DB
 	upstreams []*replicator.Upstream
 	followed  []string // namespaces that the upstreams bring, sorted
+	plugins   *pluginhost.Host
 	api       *httpapi.API
 	rpc       *rpcapi.Server
 	addresses Addresses
+
+	// reloading is held while the configuration is read again. It guards loaded, the
+	// configuration as it is in force, and running, which ends when reloads have to.
+	reloading sync.Mutex
+	loaded    config.Config
+	running   context.Context
 
 	names   namespaces
 	acks    replicator.Acks // of all who follow this node
@@ -105,8 +116,8 @@ func New(cfg config.Config, o Options) (*Node, error) {
 		o.Logger = hclog.NewNullLogger()
 	}
 	n := &Node{
-		cfg: cfg, role: o.Role, version: o.Version, log: o.Logger, fs: vfs.OS(),
-		failed: make(chan error, 1),
+		cfg: cfg, role: o.Role, version: o.Version, log: o.Logger, fs: vfs.OS(), load: o.Load,
+		failed: make(chan error, 1), loaded: cfg,
 	}
 	n.metrics = metrics.New(n.collect)
 	n.names.node = n
@@ -123,7 +134,7 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 	n.started = true
 	for _, start := range []func(context.Context) error{
-		n.startCerts, n.startKernel, n.startNamespaces, n.startReplication, n.startRPC, n.startHTTP, n.startTour,
+		n.startCerts, n.startKernel, n.startNamespaces, n.startReplication, n.startPlugins, n.startRPC, n.startHTTP, n.startTour,
 	} {
 		err := ctx.Err()
 		if err == nil {

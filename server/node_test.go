@@ -13,16 +13,12 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/server"
 	"github.com/unisondb/unisondb/server/config"
 	"github.com/unisondb/unisondb/server/httpapi"
 	"github.com/unisondb/unisondb/server/servertest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // status asks a node for its state of a namespace.
 func status(t *testing.T, n *servertest.Node, namespace string) httpapi.NamespaceStatus {

@@ -10,6 +10,7 @@ import (
 	"github.com/unisondb/unisondb/replicator"
 	"github.com/unisondb/unisondb/server/httpapi"
 	"github.com/unisondb/unisondb/server/internal/metrics"
+	"github.com/unisondb/unisondb/server/pluginhost"
 )
 
 // Status says how the node and each of its namespaces does. It implements httpapi.Node.
@@ -17,7 +18,7 @@ func (n *Node) Status() httpapi.Status {
 	s := httpapi.Status{
 		NodeID: n.ID(), InstanceID: n.names.instanceID(), Role: string(n.role), Version: n.version,
 		Namespaces: []httpapi.NamespaceStatus{}, Aside: n.aside(),
-		Certificates: n.certificates(),
+		Certificates: n.certificates(), Plugins: append([]pluginhost.Status{}, n.plugins.Plugins()...),
 	}
 	sinks, followers := n.sinksByNamespace(), n.followersByNamespace()
 	for _, name := range n.names.all() {
@@ -248,6 +249,7 @@ func (n *Node) collect(emit metrics.Emit) {
 	n.collectFollowers(emit)
 	n.collectAside(emit)
 	n.collectCertificates(emit)
+	n.collectPlugins(emit)
 }
 
 // collectLag emits how far a namespace is behind the node that it comes from, and

@@ -35,6 +35,14 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrNamespaceNotFound: no such namespace on the node.
 	ErrNamespaceNotFound = errors.New("namespace not found")
+	// ErrPluginNotFound: no plugin of that name is configured on the node.
+	ErrPluginNotFound = errors.New("plugin not found")
+	// ErrPluginUnavailable: the plugin is being started, or is broken; its state says
+	// more.
+	ErrPluginUnavailable = errors.New("plugin unavailable")
+	// ErrModelNotFound: no data model of that name serves the namespace, or it has no
+	// such method.
+	ErrModelNotFound = errors.New("data model or method not found")
 	// ErrTxNotFound: no such transaction, or it was committed or aborted.
 	ErrTxNotFound = errors.New("transaction not found")
 	// ErrConflict: something that the transaction read has changed; run it again.
@@ -74,6 +82,12 @@ const (
 	codeOutcomeUnknown    = "OUTCOME_UNKNOWN"
 	codeNotCaughtUp       = "NOT_CAUGHT_UP"
 	codeNotReplicated     = "NOT_REPLICATED"
+	codePluginNotFound    = "PLUGIN_NOT_FOUND"
+	codePluginUnavailable = "PLUGIN_UNAVAILABLE"
+	codeModelNotFound     = "MODEL_NOT_FOUND"
+	codeMethodNotFound    = "METHOD_NOT_FOUND"
+	codeConfigInvalid     = "CONFIG_INVALID"
+	codeConfigFixed       = "CONFIG_FIXED"
 	codeNotReplaceable    = "NOT_REPLACEABLE"
 	codeNamespaceOwned    = "NAMESPACE_OWNED"
 )
@@ -89,6 +103,10 @@ var sentinelsByCode = map[string]error{
 	codeOutcomeUnknown:    ErrOutcomeUnknown,
 	codeNotCaughtUp:       ErrNotCaughtUp,
 	codeNotReplicated:     ErrNotReplicated,
+	codePluginNotFound:    ErrPluginNotFound,
+	codePluginUnavailable: ErrPluginUnavailable,
+	codeModelNotFound:     ErrModelNotFound,
+	codeMethodNotFound:    ErrModelNotFound,
 }
 
 var sentinelsByStatus = map[int]error{
@@ -141,7 +159,7 @@ func (e *Error) Is(target error) bool {
 	// Some share their status with a conflict, and an unknown outcome shares it with
 	// a node that has written nothing: taken for those, they would be retried.
 	switch e.Code {
-	case codePositionLost, codeOutcomeUnknown, codeNotReplaceable, codeNamespaceOwned:
+	case codePositionLost, codeOutcomeUnknown, codeNotReplaceable, codeNamespaceOwned, codeConfigInvalid, codeConfigFixed:
 		return false
 	}
 	byStatus := sentinelsByStatus[e.Status]

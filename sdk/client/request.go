@@ -27,6 +27,8 @@ type request struct {
 	// read says that the request may be asked to answer from at least the
 	// session's position.
 	read bool
+	// any2xx says that a success may have any status of that class.
+	any2xx bool
 }
 
 // data begins a request below the namespace's part of the API. Parts of the
@@ -115,7 +117,7 @@ func (c *Client) send(ctx context.Context, r *request) (*http.Response, Position
 	if posErr == nil && c.session != nil {
 		c.session.Observe(c.namespace, p)
 	}
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
+	if !r.succeeded(resp.StatusCode) {
 		defer closeBody(resp)
 		return nil, Position{}, errorOf(resp)
 	}
@@ -124,6 +126,10 @@ func (c *Client) send(ctx context.Context, r *request) (*http.Response, Position
 		return nil, Position{}, fmt.Errorf("the node's answer has a position that can't be read: %w", posErr)
 	}
 	return resp, p, nil
+}
+
+func (r *request) succeeded(status int) bool {
+	return status == http.StatusOK || status == http.StatusPartialContent || r.any2xx && status/100 == 2
 }
 
 // call sends the request and decodes the JSON answer into out, unless that is

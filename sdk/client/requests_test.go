@@ -341,6 +341,59 @@ func TestRequests(t *testing.T) {
 			method: "POST", uri: "/v1/namespaces/default/scrub",
 		},
 		{
+			name: "plugins", answer: jsonAnswer(http.StatusOK, `[{"name":"orders"}]`),
+			call:   func(ctx ctx, c c) error { _, err := c.Plugins(ctx); return err },
+			method: "GET", uri: "/v1/plugins",
+		},
+		{
+			name: "plugin inside a namespace", answer: jsonAnswer(http.StatusOK, `{"name":"orders/webhook"}`),
+			call:   func(ctx ctx, c c) error { _, err := c.Plugin(ctx, "orders/webhook"); return err },
+			method: "GET", uri: "/v1/plugins/orders%2Fwebhook",
+		},
+		{
+			name: "reload a plugin", answer: jsonAnswer(http.StatusOK, `{"name":"orders"}`),
+			call:   func(ctx ctx, c c) error { _, err := c.ReloadPlugin(ctx, "orders"); return err },
+			method: "POST", uri: "/v1/plugins/orders/reload",
+		},
+		{
+			name: "dead letters", answer: jsonAnswer(http.StatusOK, `[{"id":"1","event":{"key":"a"}}]`),
+			call:   func(ctx ctx, c c) error { _, err := c.DeadLetters(ctx, "orders"); return err },
+			method: "GET", uri: "/v1/plugins/orders/dead-letters",
+		},
+		{
+			name: "retry dead letters", answer: jsonAnswer(http.StatusOK, `{"accepted":1,"left":1}`),
+			call:   func(ctx ctx, c c) error { _, _, err := c.RetryDeadLetters(ctx, "orders", "1", "2"); return err },
+			method: "POST", uri: "/v1/plugins/orders/dead-letters/retry", body: `{"ids":["1","2"]}`,
+		},
+		{
+			name: "retry all dead letters", answer: jsonAnswer(http.StatusOK, `{"accepted":1,"left":0}`),
+			call:   func(ctx ctx, c c) error { _, _, err := c.RetryDeadLetters(ctx, "orders"); return err },
+			method: "POST", uri: "/v1/plugins/orders/dead-letters/retry", body: `{}`,
+		},
+		{
+			name: "reload", answer: jsonAnswer(http.StatusOK, `{"success":true,"changed":[]}`),
+			call:   func(ctx ctx, c c) error { _, err := c.Reload(ctx); return err },
+			method: "POST", uri: "/v1/reload",
+		},
+		{
+			name: "call a model", answer: jsonAnswer(http.StatusCreated, `[1]`),
+			call: func(ctx ctx, c c) error {
+				_, err := c.CallModel(ctx, "vector", "upsert", client.ModelCall{Body: []byte(`{"id":1}`), AtLeast: p, Acks: 2, Wait: time.Second})
+				return err
+			},
+			method: "POST", uri: "/api/v1/default/model/vector/upsert?acks=2&wait=1s", body: `{"id":1}`,
+			header: map[string]string{"Content-Type": "application/json", "X-Unisondb-At-Least": lineage + ":2:9"},
+		},
+		{
+			name: "call a model with bytes", answer: bytesAnswer(http.StatusOK, "x"),
+			call: func(ctx ctx, c c) error {
+				_, err := c.CallModel(ctx, "a/b", "c", client.ModelCall{Body: []byte{1}, ContentType: "application/octet-stream"})
+				return err
+			},
+			method: "POST", uri: "/api/v1/default/model/a%2Fb/c", body: "\x01",
+			header: map[string]string{"Content-Type": "application/octet-stream", "X-Unisondb-At-Least": ""},
+		},
+		{
 			name: "health", answer: jsonAnswer(http.StatusOK, `{"status":"ok"}`),
 			call:   func(ctx ctx, c c) error { _, err := c.Health(ctx); return err },
 			method: "GET", uri: "/health",

@@ -74,6 +74,8 @@ type Status struct {
 	Aside []Aside `json:"aside"`
 	// Certificates are those that the node shows, one for each tls block.
 	Certificates []Certificate `json:"certificates"`
+	// Plugins are the notifiers and data models that are configured on the node.
+	Plugins []Plugin `json:"plugins"`
 	// Raw is the whole answer, which may have more fields.
 	Raw json.RawMessage `json:"-"`
 }

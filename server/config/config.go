@@ -2,7 +2,10 @@
 // configuration. It imports nothing of ours.
 package config
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Config is a node's whole configuration, resolved: defaults applied, sizes in
 // bytes, every value checked. What the files said and how is gone.
@@ -28,8 +31,9 @@ type Config struct {
 	ACL         bool
 	Telemetry   Telemetry
 
-	// where says in which file and line a block stands, for messages about what
-	// the node can't do: "listener.redis" -> "hub.hcl:12".
+	// where says in which file and line a block or key stands, for messages about
+	// what the node can't do: "listener.redis" -> "hub.hcl:12". It is nil where no file was
+	// read.
 	where map[string]string
 }
 
@@ -117,18 +121,52 @@ type Notifier struct {
 	Type       string
 	Name       string // <namespace>/<type> for one inside a namespace
 	Namespaces []string
-	RunOn      string // owner, every; empty: the type's default
+	RunOn      string // owner, every
 	Prefix     string
-	Operations []string
-	MaxDelay   time.Duration  // how long events may be held back to travel together
-	Config     map[string]any // the config block, or the block's own arguments
+	Operations []string      // nil: all
+	EntryTypes []string      // kv, row, lob and names of models; nil: all
+	MaxDelay   time.Duration // how long events may be held back to travel together
+	// LatestPerKey drops an event behind which a newer one of the same key waits.
+	LatestPerKey bool
+	// StartFrom is where one without a cursor begins, and RestartFrom where one does
+	// whose cursor the log no longer reaches: newest, oldest or snapshot.
+	StartFrom   string
+	RestartFrom string
+	MaxRefusals int // of an event, before it becomes a dead letter
+	MaxBatch    int // events in a batch
+	Program     Program
+	Config      map[string]any // the config block, or the block's own arguments
+	Where       Places         `json:"-"`
 }
 
 // Model is a data-model extension.
 type Model struct {
 	Name       string
 	Namespaces []string
+	Program    Program
 	Config     map[string]any
+	Where      Places `json:"-"`
+}
+
+// Program is what a plugin's program must be, and what it may take.
+type Program struct {
+	SHA256      string // of the file, in lower-case hexadecimal digits; empty: any
+	Version     string // what it must report; empty: any
+	MemoryLimit int64  // bytes
+}
+
+// Places say where the arguments of a plugin's block stand: "file:line" by path,
+// blocks first ("tls.cert_file"); "" is the block itself.
+type Places map[string]string
+
+// At is where an argument stands, or what it would be in; empty where nothing is known.
+func (p Places) At(path string) string {
+	for {
+		if where, ok := p[path]; ok || path == "" {
+			return where
+		}
+		path = path[:max(0, strings.LastIndexByte(path, '.'))]
+	}
 }
 
 // Raft is a hub's control plane.

@@ -55,6 +55,7 @@ type inner struct {
 type decoder struct {
 	*report
 	eval *hcl.EvalContext
+	at   map[string]hcl.Range // of every key that was written, by what messages call it
 }
 
 // body decodes a body and reports whatever the block doesn't know.
@@ -71,6 +72,7 @@ func (d *decoder) body(body hcl.Body, b block) {
 	d.unknown(rest, b)
 	for _, k := range b.keys {
 		if a, ok := content.Attributes[k.name]; ok {
+			d.at[k.name+inside(b.name)] = a.Range
 			k.set(d, a)
 		}
 	}
@@ -281,58 +283,4 @@ func table(name string, into *value[map[string]string], keys, vals kind[string])
 		}
 		*into = value[map[string]string]{v: got, at: a.Expr.Range(), set: true}
 	}}
-}
-
-// into is a key that is checked here and handed on as it was written: what a
-// plugin takes. One that failed is in the map without a value.
-func into[T any](m map[string]any, name string, k kind[T]) key {
-	return key{name: name, set: func(d *decoder, a *hcl.Attribute) {
-		v, ok := d.evaluate(a.Expr)
-		if ok && v.IsNull() {
-			return
-		}
-		m[name] = nil
-		if !ok {
-			return
-		}
-		if _, p := k(v); p != nil {
-			d.add(a.Expr.Range(), p)
-			return
-		}
-		m[name] = plain(v)
-	}}
-}
-
-// free decodes a body that only a plugin understands.
-func (d *decoder) free(body hcl.Body) map[string]any {
-	m := map[string]any{}
-	native, ok := body.(*hclsyntax.Body)
-	if !ok {
-		attributes, diags := body.JustAttributes()
-		d.hcl(diags)
-		for name, a := range attributes {
-			if v, ok := d.evaluate(a.Expr); ok {
-				m[name] = plain(v)
-			}
-		}
-		return m
-	}
-	for name, a := range native.Attributes {
-		if v, ok := d.evaluate(a.Expr); ok {
-			m[name] = plain(v)
-		}
-	}
-	for _, b := range native.Blocks {
-		at := m
-		for _, step := range append([]string{b.Type}, b.Labels...) {
-			next, ok := at[step].(map[string]any)
-			if !ok {
-				next = map[string]any{}
-				at[step] = next
-			}
-			at = next
-		}
-		maps.Copy(at, d.free(b.Body))
-	}
-	return m
 }

@@ -235,12 +235,37 @@ relayer {
   namespaces = ["a"]
   config { url = "ftp://user:pw@example.com" }
 }`, `4:18: this is no URL that can be used here; write one that begins with "http" or "https" and names a host`},
+		{"webhook with headers that are no object of strings", either, `notifier "webhook" "w" {
+  namespaces = ["a"]
+  config {
+    url     = "https://example.com"
+    headers = "Authorization"
+  }
+}
+notifier "webhook" "x" {
+  namespaces = ["a"]
+  config {
+    url     = "https://example.com"
+    headers = { Authorization = ["a"] }
+  }
+}`, `6:15: an object of strings is needed here; write { name = "value" }
+13:15: a string is needed here, not a list; write it in quotes`},
 		{"zeromq with a slip", either, `namespace "a" {
   notifier "zeromq" {
     bind_prot = 5555
   }
 }`, `3:3: bind_port is missing in notifier "zeromq" "a/zeromq"; write bind_port = 5555
 4:5: unknown key "bind_prot" in notifier "zeromq" of namespace "a"; did you mean "bind_port"?`},
+		{"zeromq with a slip in curve", either, `namespace "a" {
+  notifier "zeromq" {
+    bind_address = "ipc:///run/a.sock"
+    curve {
+      secret_kye      = "x"
+      allowed_clients = "*"
+    }
+  }
+}`, `6:7: unknown key "secret_kye" in curve of notifier "zeromq" of namespace "a"; did you mean "secret_key"?
+7:25: a list is needed here, not the string "*"; write ["…"]`},
 		{"mqtt with a slip", either, `notifier "mqtt" "m" {
   namespaces = ["a"]
   config {

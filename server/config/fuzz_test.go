@@ -22,6 +22,7 @@ func FuzzLoad(f *testing.F) {
 		`notifier "x" "y" { config { a = [1, true, {b = 1.5}] } }`, `{"namespace": [{"a": {}}, {"b": [{}]}]}`,
 		`[{"data_dir": "/d"}]`, `region = env(env("HOOK_SECRET"), file("/secret"))`, "region = <<X\n${1}\nX\n",
 		`labels = [for k, v in {a = 1} : k]`, `memory_limit = 1e400`, `raft { voter = [] }`,
+		`model "m" { config { a "b" "c" { d = 1 } } }`, `notifier "webhook" "w" { config { headers = { a = 1 } } }`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -38,6 +39,9 @@ func FuzzLoad(f *testing.F) {
 				if c != nil {
 					checkValid(t, c)
 					c.NotBuilt(role)
+					if changes := c.Fixed(c); len(changes) > 0 {
+						t.Fatalf("it differs from itself: %v", changes)
+					}
 					continue
 				}
 				var e *Error

@@ -62,7 +62,7 @@ func Load(paths []string, o LoadOptions) (*Config, error) {
 // load is Load once the files are read and the machine is known.
 func load(sources []source, r *report, o LoadOptions, eval *hcl.EvalContext, m defaults) (*Config, error) {
 	w := &written{}
-	d := &decoder{report: r, eval: eval}
+	d := &decoder{report: r, eval: eval, at: map[string]hcl.Range{}}
 	whole := true
 	var order []string
 	for _, s := range sources {
@@ -84,7 +84,7 @@ func load(sources []source, r *report, o LoadOptions, eval *hcl.EvalContext, m d
 	if len(order) > 0 {
 		first.Filename = order[0]
 	}
-	c := (&resolver{report: r, w: w, options: o, defaults: m, first: first, whole: whole}).config()
+	c := (&resolver{report: r, w: w, at: d.at, options: o, defaults: m, first: first, whole: whole}).config()
 	if err := r.err(order); err != nil {
 		return nil, err
 	}

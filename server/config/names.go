@@ -24,11 +24,23 @@ var (
 		"1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first")
 	nodePattern = matching(regexp.MustCompile(`^[A-Za-z0-9*?][A-Za-z0-9._*?-]{0,127}$`), "node id or pattern",
 		`a node id, in which * stands for any text and ? for one character`)
+	sha256 = matching(regexp.MustCompile(`^[0-9A-Fa-f]{64}$`), "SHA-256 checksum",
+		"64 hexadecimal digits, as sha256sum prints them")
 	labelName = matching(regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$`), "label name",
 		"1 to 64 letters, digits, dots, dashes, slashes and underscores, a letter or digit first")
 	labelValue = matching(regexp.MustCompile(`^[^,=\s]{0,128}$`), "label value",
 		"up to 128 characters without spaces, commas and equals signs")
 )
+
+// modelName takes a data model's name. Notifications tell its keys' changes by it, and
+// those of all other keys by words that are taken.
+func modelName(v cty.Value) (string, *problem) {
+	s, p := plugName(v)
+	if p == nil && (s == "kv" || s == "row" || s == "lob") {
+		p = &problem{message: fmt.Sprintf("a model can't be called %q", s), suggestion: "notifications call keys, rows and large objects so; use another name"}
+	}
+	return s, p
+}
 
 // named checks a label of a block.
 func (d *decoder) named(k kind[string], label string, at hcl.Range) bool {

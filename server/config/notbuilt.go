@@ -31,12 +31,6 @@ func (c *Config) NotBuilt(role string) []error {
 	u.doors(c)
 	u.storage("storage", "storage", c.Storage)
 	u.namespaces(c)
-	for _, n := range c.Notifiers {
-		u.add("notifier."+n.Type+"."+n.Name, fmt.Sprintf("notifier %q %q", n.Type, n.Name))
-	}
-	for _, m := range c.Models {
-		u.add("model."+m.Name, fmt.Sprintf("model %q", m.Name))
-	}
 	if c.Raft != nil && role != RoleRelayer {
 		u.add("raft", "raft (a group of hubs)")
 	}
@@ -103,27 +97,18 @@ func (u *unbuilt) relayer(r *Relayer) {
 	}
 }
 
-// places notes where that stands which NotBuilt may speak of.
+// places notes where that stands which NotBuilt and Fixed may speak of.
 func (r *resolver) places(c *Config) {
-	at := map[string]hcl.Range{
-		"storage.history": r.w.storage.history.at,
-		"acl":             r.w.aclAt,
-		"otlp":            r.w.otlp.at,
-	}
+	at := maps.Clone(r.at)
+	at["storage.history"], at["acl"], at["otlp"] = r.w.storage.history.at, r.w.aclAt, r.w.otlp.at
 	for _, l := range r.w.listeners {
-		at["listener."+l.kind] = l.at
+		at["listener."+l.kind], at[fmt.Sprintf("listener %q", l.kind)] = l.at, l.at
 	}
 	if r.w.raft != nil {
 		at["raft"] = r.w.raft.at
 	}
 	for _, n := range r.w.namespaces {
 		maps.Copy(at, n.places())
-	}
-	for _, n := range r.w.notifiers {
-		at["notifier."+n.kind+"."+n.name] = n.at
-	}
-	for _, m := range r.w.models {
-		at["model."+m.name] = m.at
 	}
 	if r.w.relayer != nil {
 		maps.Copy(at, r.w.relayer.places())
@@ -137,12 +122,11 @@ func (r *resolver) places(c *Config) {
 
 func (n *writtenNamespace) places() map[string]hcl.Range {
 	key := "namespace." + n.name
-	at := map[string]hcl.Range{key + ".acks": n.acks.at, key + ".history": n.storage.history.at}
+	at := map[string]hcl.Range{
+		fmt.Sprintf("namespace %q", n.name): n.at, key + ".acks": n.acks.at, key + ".history": n.storage.history.at,
+	}
 	if n.replicate != nil {
 		at[key+".selector"] = n.replicate.selector.at
-	}
-	for _, t := range n.notifiers {
-		at["notifier."+t.kind+"."+t.name] = t.at
 	}
 	return at
 }
@@ -150,10 +134,10 @@ func (n *writtenNamespace) places() map[string]hcl.Range {
 func (r *writtenRelayer) places() map[string]hcl.Range {
 	at := map[string]hcl.Range{}
 	for _, o := range r.own {
-		at["own."+o.v] = o.at
+		at["own."+o.v], at[fmt.Sprintf("own %q", o.v)] = o.at, o.at
 	}
 	for _, u := range r.upstreams {
-		at["upstream."+u.name] = u.at
+		at["upstream."+u.name], at[fmt.Sprintf("upstream %q", u.name)] = u.at, u.at
 	}
 	return at
 }

@@ -2,10 +2,10 @@ package config
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -19,49 +19,81 @@ const (
 	notifierWebhook = "webhook"
 )
 
+// What keys of a notifier block may say, and where they say nothing.
+const (
+	runOnOwner = "owner"
+	runOnEvery = "every"
+
+	fromNewest   = "newest"
+	fromOldest   = "oldest"
+	fromSnapshot = "snapshot"
+
+	defaultMaxRefusals = 10
+	defaultMaxBatch    = 1000
+)
+
 // block is a notifier block: what the host does itself, and what the plugin is
 // given, which is checked here for the types that come with UnisonDB.
 func (t *writtenNotifier) block(name string) block {
-	if t.config == nil {
-		t.config = map[string]any{}
-	}
+	from := oneOf(fromNewest, fromOldest, fromSnapshot)
 	spec := block{
 		name: name,
-		keys: []key{
-			one("run_on", &t.runOn, oneOf("owner", "every")),
+		keys: append([]key{
+			one("run_on", &t.runOn, oneOf(runOnOwner, runOnEvery)),
 			one("max_delay", &t.maxDelay, duration(time.Millisecond, time.Hour, true)),
-		},
+			one("latest_per_key", &t.latestPerKey, boolean),
+			one("start_from", &t.startFrom, from),
+			one("restart_from", &t.restartFrom, from),
+			one("max_refusals", &t.maxRefusals, integer(1, 1e6)),
+			one("max_batch", &t.maxBatch, integer(1, 1e5)),
+		}, t.program.keys()...),
 		blocks: []inner{
 			{name: "filter", decode: func(d *decoder, b *hcl.Block) {
 				d.body(b.Body, block{name: "filter of " + name, keys: []key{
 					one("prefix", &t.prefix, text),
 					list("operations", &t.operations, oneOf("put", "delete", "delete_row", "expire")),
+					list("entry_types", &t.entryTypes, plugName),
 				}})
 			}},
 			{name: "config", decode: func(d *decoder, b *hcl.Block) { t.configBlock(d, b, name) }},
 		},
 	}
 	if t.kind == notifierZeroMQ {
-		spec.keys = append(spec.keys, t.arguments()...)
+		spec.keys = append(spec.keys, t.known()...)
+		spec.blocks = append(spec.blocks, t.curve(name))
 	}
 	return spec
 }
+
+// keys are those that every plugin's block has.
+func (p *writtenProgram) keys() []key {
+	return []key{
+		one("sha256", &p.sha256, sha256),
+		one("version", &p.version, filled),
+		one("memory_limit", &p.memoryLimit, size(minMemory, anySize, false)),
+	}
+}
+
+func (p *writtenProgram) resolve() Program {
+	return Program{SHA256: strings.ToLower(p.sha256.or("")), Version: p.version.or(""), MemoryLimit: p.memoryLimit.or(defaultPluginMemory)}
+}
+
+// defaultPluginMemory is what a plugin may take unless its block says otherwise.
+const defaultPluginMemory = 512 << 20
 
 func (t *writtenNotifier) configBlock(d *decoder, b *hcl.Block, name string) {
 	switch t.kind {
 	case notifierZeroMQ, notifierMQTT, notifierWebhook:
 	default:
-		overlay(t.config, d.free(b.Body))
+		t.config.free(d, b.Body)
 		return
 	}
-	spec := block{name: "config of " + name, keys: t.arguments()}
-	if t.kind != notifierZeroMQ {
+	spec := block{name: "config of " + name, keys: t.known()}
+	if t.kind == notifierZeroMQ {
+		spec.blocks = []inner{t.curve(name)}
+	} else {
 		spec.blocks = []inner{{name: "tls", decode: func(d *decoder, b *hcl.Block) {
-			files, ok := t.config["tls"].(map[string]any)
-			if !ok {
-				files = map[string]any{}
-				t.config["tls"] = files
-			}
+			files := t.config.below("tls", b.DefRange)
 			d.body(b.Body, block{name: "tls of " + name, keys: []key{
 				into(files, "cert_file", filled),
 				into(files, "key_file", filled),
@@ -72,8 +104,19 @@ func (t *writtenNotifier) configBlock(d *decoder, b *hcl.Block, name string) {
 	d.body(b.Body, spec)
 }
 
-// arguments is what a plugin of a known type takes.
-func (t *writtenNotifier) arguments() []key {
+// curve is the block of a ZeroMQ socket that lets in whom it knows.
+func (t *writtenNotifier) curve(name string) inner {
+	return inner{name: "curve", decode: func(d *decoder, b *hcl.Block) {
+		keys := t.config.below("curve", b.DefRange)
+		d.body(b.Body, block{name: "curve of " + name, keys: []key{
+			into(keys, "secret_key", filled),
+			into(keys, "allowed_clients", filledList),
+		}})
+	}}
+}
+
+// known is what a plugin of a known type takes.
+func (t *writtenNotifier) known() []key {
 	m := t.config
 	switch t.kind {
 	case notifierZeroMQ:
@@ -96,8 +139,14 @@ func (t *writtenNotifier) arguments() []key {
 		return []key{
 			into(m, "url", urlWith("http", "https")),
 			into(m, "secret", text),
-			into(m, "timeout", duration(time.Millisecond, time.Hour, false)),
+			into(m, "timeout", duration(time.Millisecond, 2*time.Minute, false)),
 			into(m, "max_in_flight", integer(1, 10000)),
+			into(m, "previous_secret", text),
+			into(m, "format", oneOf("json", "cloudevents")),
+			into(m, "max_events", integer(1, 10000)),
+			into(m, "max_bytes", size(1<<10, 64<<20, false)),
+			into(m, "headers", texts),
+			into(m, "allow_link_local", boolean),
 		}
 	}
 	return nil
@@ -107,6 +156,9 @@ func (t *writtenNotifier) arguments() []key {
 func (t *writtenNotifier) required() (name, example string) {
 	switch t.kind {
 	case notifierZeroMQ:
+		if address, _ := t.config.values["bind_address"].(string); strings.HasPrefix(address, "ipc://") {
+			return "", "" // a socket in the file system has no port
+		}
 		return "bind_port", "bind_port = 5555"
 	case notifierMQTT:
 		return "broker", `config { broker = "mqtt://host:1883" }`
@@ -114,6 +166,52 @@ func (t *writtenNotifier) required() (name, example string) {
 		return "url", `config { url = "https://example.com/hook" }`
 	}
 	return "", ""
+}
+
+// sameSocket says that another ZeroMQ notifier binds the same port of the same address.
+func (t *writtenNotifier) sameSocket(other *writtenNotifier) bool {
+	port, _ := t.config.values["bind_port"].(int64)
+	taken, _ := other.config.values["bind_port"].(int64)
+	address := func(t *writtenNotifier) string {
+		if s, ok := t.config.values["bind_address"].(string); ok && s != "localhost" {
+			return s
+		}
+		return "127.0.0.1"
+	}
+	a, b := address(t), address(other)
+	return port != 0 && port == taken && (a == b || a == "*" || b == "*")
+}
+
+// filledList takes a list of strings, none of them empty.
+func filledList(v cty.Value) ([]string, *problem) {
+	if t := v.Type(); !t.IsTupleType() && !t.IsListType() && !t.IsSetType() {
+		return nil, &problem{message: "a list is needed here, not " + described(v), suggestion: `write ["…"]`}
+	}
+	all := []string{}
+	for _, element := range v.AsValueSlice() {
+		s, p := filled(element)
+		if p != nil {
+			return nil, p
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// texts takes an object of strings.
+func texts(v cty.Value) (map[string]any, *problem) {
+	if t := v.Type(); !t.IsObjectType() && !t.IsMapType() {
+		return nil, &problem{message: "an object of strings is needed here", suggestion: `write { name = "value" }`}
+	}
+	all := map[string]any{}
+	for name, element := range v.AsValueMap() {
+		s, p := text(element)
+		if p != nil {
+			return nil, p
+		}
+		all[name] = s
+	}
+	return all, nil
 }
 
 // urlWith takes a URL with a host and one of the schemes.
@@ -129,20 +227,5 @@ func urlWith(schemes ...string) kind[string] {
 			return "", &problem{message: "this is no URL that can be used here", suggestion: fmt.Sprintf("write one that begins with %s and names a host", listed(schemes))}
 		}
 		return s, nil
-	}
-}
-
-// overlay puts later values over earlier ones, objects key by key.
-func overlay(m, later map[string]any) {
-	for name, v := range later {
-		into, isMap := m[name].(map[string]any)
-		from, both := v.(map[string]any)
-		if isMap && both {
-			merged := maps.Clone(into)
-			overlay(merged, from)
-			m[name] = merged
-			continue
-		}
-		m[name] = v
 	}
 }

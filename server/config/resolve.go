@@ -33,6 +33,7 @@ type defaults struct {
 type resolver struct {
 	*report
 	w        *written
+	at       map[string]hcl.Range // of every key, by what messages call it
 	options  LoadOptions
 	defaults defaults
 	first    hcl.Range // the begin of the first file
@@ -66,8 +67,7 @@ func (r *resolver) config() *Config {
 	r.sameAddress(c)
 	r.relayer(c)
 	r.namespaces(c)
-	r.notifiers(c)
-	r.models(c)
+	r.plugins(c)
 	r.places(c)
 	return c
 }
@@ -430,6 +430,49 @@ func (r *resolver) filledList(l value[[]value[string]], title string) {
 	}
 }
 
+// plugins are the notifiers and models. Whatever they are, an operator calls each
+// by its name alone, and so do its cursors.
+func (r *resolver) plugins(c *Config) {
+	r.notifiers(c)
+	r.models(c)
+	taken := map[string]string{}
+	check := func(title, name string, at hcl.Range) {
+		if other, ok := taken[name]; ok {
+			r.errorf(at, "give one of them another name", "%s has the same name as %s", title, other)
+			return
+		}
+		taken[name] = title
+	}
+	for _, w := range r.w.notifiers {
+		check(fmt.Sprintf("notifier %q %q", w.kind, w.name), w.name, w.at)
+	}
+	for _, w := range r.w.models {
+		check(fmt.Sprintf("model %q", w.name), w.name, w.at)
+	}
+	r.sockets()
+}
+
+// sockets refuses ZeroMQ's that can't be bound: one for more than a namespace, and two of
+// one address.
+func (r *resolver) sockets() {
+	all := slices.Clone(r.w.notifiers)
+	for _, n := range r.w.namespaces {
+		all = append(all, n.notifiers...)
+	}
+	all = slices.DeleteFunc(all, func(w *writtenNotifier) bool { return w.kind != notifierZeroMQ })
+	for i, w := range all {
+		if len(w.namespaces.v) > 1 {
+			r.errorf(w.namespaces.at, `write a notifier "zeromq" block with a bind_port of its own inside each namespace`,
+				"a ZeroMQ socket serves one namespace, and notifier %q %q has %d", w.kind, w.name, len(w.namespaces.v))
+		}
+		for _, other := range all[:i] {
+			if w.sameSocket(other) {
+				r.errorf(w.config.placeOf("bind_port"), "give one of them another bind_port", "notifier %q %q has the bind_port of notifier %q %q", w.kind, w.name, other.kind, other.name)
+			}
+		}
+	}
+}
+
 func (r *resolver) notifiers(c *Config) {
 	for _, w := range r.w.notifiers {
 		r.servedNamespaces(w.namespaces, w.at, fmt.Sprintf("notifier %q %q", w.kind, w.name))
@@ -444,25 +487,48 @@ func (r *resolver) notifiers(c *Config) {
 
 func (r *resolver) notifier(w *writtenNotifier, namespaces []string) Notifier {
 	name, example := w.required()
-	if _, ok := w.config[name]; name != "" && !ok {
+	if _, ok := w.config.values[name]; name != "" && !ok {
 		r.missing(w.at, "write "+example, "%s is missing in notifier %q %q", name, w.kind, w.name)
 	}
 	return Notifier{
 		Type:       w.kind,
 		Name:       w.name,
 		Namespaces: namespaces,
-		RunOn:      w.runOn.or(""),
+		RunOn:      w.runOn.or(r.runOn(w.kind)),
 		Prefix:     w.prefix.or(""),
 		Operations: values(w.operations.v),
+		EntryTypes: values(w.entryTypes.v),
 		MaxDelay:   w.maxDelay.or(0),
-		Config:     w.config,
+
+		LatestPerKey: w.latestPerKey.or(false),
+		StartFrom:    w.startFrom.or(fromNewest),
+		RestartFrom:  w.restartFrom.or(fromOldest),
+		MaxRefusals:  w.maxRefusals.or(defaultMaxRefusals),
+		MaxBatch:     w.maxBatch.or(defaultMaxBatch),
+
+		Program: w.program.resolve(),
+		Config:  w.config.values,
+		Where:   w.config.where(),
 	}
+}
+
+// runOn is where a notifier works that doesn't say so. ZeroMQ's subscribers are local to
+// each node, and what a relayer's own files name is meant for that relayer, which owns nothing
+// of what it follows.
+func (r *resolver) runOn(kind string) string {
+	if kind == notifierZeroMQ || r.options.Role == RoleRelayer {
+		return runOnEvery
+	}
+	return runOnOwner
 }
 
 func (r *resolver) models(c *Config) {
 	for _, w := range r.w.models {
 		r.servedNamespaces(w.namespaces, w.at, fmt.Sprintf("model %q", w.name))
-		c.Models = append(c.Models, Model{Name: w.name, Namespaces: values(w.namespaces.v), Config: w.config})
+		c.Models = append(c.Models, Model{
+			Name: w.name, Namespaces: values(w.namespaces.v), Program: w.program.resolve(),
+			Config: w.config.values, Where: w.config.where(),
+		})
 	}
 }
 

@@ -108,14 +108,36 @@ type writtenNotifier struct {
 	maxDelay   value[time.Duration]
 	prefix     value[string]
 	operations value[[]value[string]]
-	config     map[string]any
+	entryTypes value[[]value[string]]
+
+	latestPerKey value[bool]
+	startFrom    value[string]
+	restartFrom  value[string]
+	maxRefusals  value[int]
+	maxBatch     value[int]
+
+	program writtenProgram
+	config  *arguments
+}
+
+// newWrittenNotifier begins the one whose block stands there.
+func newWrittenNotifier(kind, name string, at hcl.Range) *writtenNotifier {
+	return &writtenNotifier{kind: kind, name: name, at: at, config: newArguments(at)}
 }
 
 type writtenModel struct {
 	at         hcl.Range
 	name       string
 	namespaces value[[]value[string]]
-	config     map[string]any
+	program    writtenProgram
+	config     *arguments
+}
+
+// writtenProgram is what every plugin's block has.
+type writtenProgram struct {
+	sha256      value[string]
+	version     value[string]
+	memoryLimit value[int64]
 }
 
 type writtenRaft struct {
@@ -340,9 +362,7 @@ func (n *writtenNamespace) notifier(d *decoder, b *hcl.Block, title string) {
 	valid := d.named(plugType, kind, b.LabelRanges[0])
 	t := merged(valid, &n.notifiers,
 		func(t *writtenNotifier) bool { return t.kind == kind },
-		func() *writtenNotifier {
-			return &writtenNotifier{kind: kind, name: n.name + "/" + kind, at: b.DefRange}
-		})
+		func() *writtenNotifier { return newWrittenNotifier(kind, n.name+"/"+kind, b.DefRange) })
 	d.body(b.Body, t.block(fmt.Sprintf("notifier %q of %s", kind, title)))
 }
 
@@ -352,7 +372,7 @@ func (w *written) notifier(d *decoder, b *hcl.Block) {
 	validName := d.named(plugName, name, b.LabelRanges[1])
 	t := merged(validType && validName, &w.notifiers,
 		func(t *writtenNotifier) bool { return t.kind == kind && t.name == name },
-		func() *writtenNotifier { return &writtenNotifier{kind: kind, name: name, at: b.DefRange} })
+		func() *writtenNotifier { return newWrittenNotifier(kind, name, b.DefRange) })
 	spec := t.block(fmt.Sprintf("notifier %q %q", kind, name))
 	spec.keys = append(spec.keys, list("namespaces", &t.namespaces, namespaceName))
 	d.body(b.Body, spec)
@@ -360,16 +380,16 @@ func (w *written) notifier(d *decoder, b *hcl.Block) {
 
 func (w *written) model(d *decoder, b *hcl.Block) {
 	name := b.Labels[0]
-	valid := d.named(plugName, name, b.LabelRanges[0])
+	valid := d.named(modelName, name, b.LabelRanges[0])
 	m := merged(valid, &w.models,
 		func(m *writtenModel) bool { return m.name == name },
-		func() *writtenModel { return &writtenModel{name: name, at: b.DefRange, config: map[string]any{}} })
+		func() *writtenModel {
+			return &writtenModel{name: name, at: b.DefRange, config: newArguments(b.DefRange)}
+		})
 	d.body(b.Body, block{
-		name: fmt.Sprintf("model %q", name),
-		keys: []key{list("namespaces", &m.namespaces, namespaceName)},
-		blocks: []inner{{name: "config", decode: func(d *decoder, b *hcl.Block) {
-			overlay(m.config, d.free(b.Body))
-		}}},
+		name:   fmt.Sprintf("model %q", name),
+		keys:   append(m.program.keys(), list("namespaces", &m.namespaces, namespaceName)),
+		blocks: []inner{{name: "config", decode: func(d *decoder, b *hcl.Block) { m.config.free(d, b.Body) }}},
 	})
 }
 

@@ -29,14 +29,14 @@ func (c *call) followers() (int, error) {
 // committed is a write that was committed, and what it answers.
 type committed struct {
 	position dbkernel.Position
-	answer   any
+	answer   func() error
 }
 
 // wrote notes a write that was committed at p. It is answered once the handler
 // has returned and with it has let go of the body: the wait for followers holds none.
 func (c *call) wrote(p dbkernel.Position, answer any) error {
 	c.position(p)
-	c.written = &committed{p, answer}
+	c.written = &committed{p, func() error { return c.json(answer) }}
 	return nil
 }
 
@@ -53,7 +53,7 @@ func (c *call) answerWrite() error {
 			return err
 		}
 	}
-	return c.json(w.answer)
+	return w.answer()
 }
 
 // waitReplicated waits for followers. However it ends the write is durable here,

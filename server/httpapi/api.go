@@ -17,10 +17,11 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/unisondb/unisondb/dbkernel"
+	"github.com/unisondb/unisondb/server/pluginhost"
 )
 
 // Node is what the door needs of the node behind it. All methods may be called
-// concurrently. None but WaitReplicated waits for others.
+// concurrently. None but WaitReplicated and Reload waits for others.
 type Node interface {
 	// Namespace returns a namespace that this node serves. It answers
 	// dbkernel.ErrNamespaceNotFound, or a *StateError for one that it can't
@@ -48,12 +49,18 @@ type Node interface {
 	// NotReady lists why the node can't serve what the query asks for; none
 	// means ready.
 	NotReady(q ReadyQuery) []string
+	// Reload reads the configuration again and answers what has changed, a few words
+	// each. An error means that nothing has. ctx only bounds how long what is no longer
+	// wanted may take to end.
+	Reload(ctx context.Context) (changed []string, err error)
 }
 
 // Options configure an API. Node is required.
 type Options struct {
-	Node   Node
-	Logger hclog.Logger // silent by default
+	Node Node
+	// Plugins are the node's; nil: it has none.
+	Plugins Plugins
+	Logger  hclog.Logger // silent by default
 	// Metrics answers GET /metrics; nil leaves that route unknown.
 	Metrics http.Handler
 	// Observe is told of every finished request. It must not block. May be nil.
@@ -76,6 +83,7 @@ type Observation struct {
 // API is an http.Handler.
 type API struct {
 	node      Node
+	plugins   Plugins
 	log       hclog.Logger
 	metrics   http.Handler
 	observe   func(Observation)
@@ -102,10 +110,13 @@ func New(o Options) *API {
 	if o.BodyMemory == 0 {
 		o.BodyMemory = DefaultBodyMemory
 	}
+	if o.Plugins == nil {
+		o.Plugins = pluginhost.New(pluginhost.Options{})
+	}
 	draining, drain := context.WithCancel(context.Background())
 	return &API{
 		draining: draining, drain: drain,
-		node: o.Node, log: o.Logger, metrics: o.Metrics, observe: o.Observe, backupDir: o.BackupDir,
+		node: o.Node, plugins: o.Plugins, log: o.Logger, metrics: o.Metrics, observe: o.Observe, backupDir: o.BackupDir,
 		bodies: semaphore.NewWeighted(max(o.BodyMemory, maxBody+dbkernel.MaxBatchLen+4*largeBody)), patience: defaultPatience,
 	}
 }

@@ -63,6 +63,16 @@ const (
 	CodeNotCaughtUp         = "NOT_CAUGHT_UP"
 	CodeNotReplicated       = "NOT_REPLICATED"
 	CodeBusy                = "BUSY"
+	CodePluginNotFound      = "PLUGIN_NOT_FOUND"
+	CodePluginUnavailable   = "PLUGIN_UNAVAILABLE"
+	CodeNoNotifier          = "NO_NOTIFIER"
+	CodeDeadLetterNotFound  = "DEAD_LETTER_NOT_FOUND"
+	CodeModelNotFound       = "MODEL_NOT_FOUND"
+	CodeMethodNotFound      = "METHOD_NOT_FOUND"
+	CodeModelFailed         = "MODEL_FAILED"
+	CodeModelTimeout        = "MODEL_TIMEOUT"
+	CodeConfigInvalid       = "CONFIG_INVALID"
+	CodeConfigFixed         = "CONFIG_FIXED"
 )
 
 // Error is an answer that refuses. Message says what happened and what to do.
@@ -91,14 +101,17 @@ func (e *StateError) Error() string {
 	return fmt.Sprintf("namespace %q is %s: %s", e.Namespace, e.State, e.Reason)
 }
 
-// kernelErrors is how the kernel's errors look outside, tried in order: the
-// first that matches counts, so that a particular one stands before a general one.
-var kernelErrors = []struct {
+// knownError is how an error of a floor below looks outside.
+type knownError struct {
 	err        error
 	status     int
 	code       string
 	retryAfter time.Duration
-}{
+}
+
+// kernelErrors is how the kernel's errors look outside, tried in order: the
+// first that matches counts, so that a particular one stands before a general one.
+var kernelErrors = []knownError{
 	{dbkernel.ErrOutcomeUnknown, http.StatusServiceUnavailable, CodeOutcomeUnknown, 0},
 	{dbkernel.ErrNamespaceNotFound, http.StatusNotFound, CodeNamespaceNotFound, 0},
 	{dbkernel.ErrNamespaceExists, http.StatusConflict, CodeNamespaceExists, 0},
@@ -137,7 +150,7 @@ func (c *call) errorOf(err error) *Error {
 		return &Error{Status: http.StatusServiceUnavailable, Code: CodeNotReady, RetryAfter: time.Second,
 			Message: fmt.Sprintf("another copy of namespace %q has taken its place while the request ran, and nothing was written: try again", c.namespace)}
 	}
-	for _, k := range kernelErrors {
+	for _, k := range slices.Concat(kernelErrors, pluginErrors) {
 		if errors.Is(err, k.err) {
 			return &Error{Status: k.status, Code: k.code, Message: err.Error(), RetryAfter: retryAfter(err, k.retryAfter)}
 		}
@@ -231,7 +244,7 @@ func errShuttingDown() *Error {
 
 func routeNotFound() *Error {
 	return &Error{Status: http.StatusNotFound, Code: CodeRouteNotFound,
-		Message: "no such route: data is under /api/v1/{namespace}/kv, /row, /lob and /tx"}
+		Message: "no such route: data is under /api/v1/{namespace}/kv, /row, /lob, /tx and /model"}
 }
 
 func notBuilt(what string) *Error {

@@ -133,11 +133,12 @@ func TestUnknownRoutesAndMethods(t *testing.T) {
 	for _, path := range []string{
 		"!/", "!/nothing", "!/api", "!/api/v1", "!/api/v1/", "!/api/v2/default/kv/a", "!/v1", "!/v1/statuses", "!/healthy", "!//health", "!/health/",
 		"!/v1/namespaces/default/", "!/v1/namespaces/default/marks", "!/v1/namespaces/default/mark/1",
-		"", "/", "/kvs", "/KV/a", "/tx/x", "/tx/x/y", "/tx//commit", "/tx/x/commit/now", "/offset/", "/offset/x", "/wal", "/wal/backup/x", "/btree", "/history", "/model",
+		"", "/", "/kvs", "/KV/a", "/tx/x", "/tx/x/y", "/tx//commit", "/tx/x/commit/now", "/offset/", "/offset/x", "/wal", "/wal/backup/x", "/btree", "/history", "/model", "/model/", "/model/vector", "/model/vector/", "/model//search",
+		"!/v1/plugins/x/", "!/v1/plugins/x/nothing", "!/v1/plugins/x/dead-letters/", "!/v1/plugins/", "!/v1/reload/",
 	} {
 		f.do("GET", path, "").refused(404, httpapi.CodeRouteNotFound)
 	}
-	for _, path := range []string{"/watch", "/watch?from=1", "/history/kv/a", "/model/vector/search"} {
+	for _, path := range []string{"/watch", "/watch?from=1", "/history/kv/a"} {
 		f.do("GET", path, "").refused(404, httpapi.CodeNotBuilt)
 	}
 	for _, tc := range []struct{ method, path, allow string }{

@@ -23,9 +23,13 @@ import (
 
 	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/server/httpapi"
+	"github.com/unisondb/unisondb/server/pluginhost"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Behind an answer that cuts a body short, net/http keeps the connection for half a second.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 // fakeNode is a node with a real kernel and nothing else.
 type fakeNode struct {
@@ -33,7 +37,10 @@ type fakeNode struct {
 	owner    string
 	refused  map[string]error
 	notReady []string
-	accepted map[string]dbkernel.Lineage
+	// changed and reloadErr answer Reload.
+	changed   []string
+	reloadErr error
+	accepted  map[string]dbkernel.Lineage
 	// replacing is held while a namespace is replaced.
 	replacing sync.RWMutex
 	// exchanged is looked up in the place of a namespace, once.
@@ -96,7 +103,7 @@ func (n *fakeNode) Names() []string {
 }
 
 func (n *fakeNode) Status() httpapi.Status {
-	s := httpapi.Status{NodeID: "n1", Role: "hub", Version: "test", Namespaces: []httpapi.NamespaceStatus{}}
+	s := httpapi.Status{NodeID: "n1", Role: "hub", Version: "test", Namespaces: []httpapi.NamespaceStatus{}, Plugins: []pluginhost.Status{}}
 	for _, name := range n.Names() {
 		s.Namespaces = append(s.Namespaces, httpapi.NamespaceStatus{Name: name, Role: "owner", Owner: "n1", State: "serving"})
 	}
@@ -106,6 +113,8 @@ func (n *fakeNode) Status() httpapi.Status {
 func (n *fakeNode) NamespaceStatus(name string) httpapi.NamespaceStatus {
 	return httpapi.NamespaceStatus{Name: name, Role: "owner", Owner: "n1", State: "serving"}
 }
+
+func (n *fakeNode) Reload(context.Context) ([]string, error) { return n.changed, n.reloadErr }
 
 func (n *fakeNode) NotReady(httpapi.ReadyQuery) []string { return n.notReady }
 
@@ -123,6 +132,7 @@ type fixture struct {
 
 type fixtureOptions struct {
 	replica  bool
+	plugins  httpapi.Plugins
 	quota    dbkernel.Quota
 	memory   int64
 	patience time.Duration
@@ -157,7 +167,7 @@ func newFixture(t *testing.T, opts ...func(*fixtureOptions)) *fixture {
 	}
 	f.node = &fakeNode{db: db, owner: "hub-a", refused: map[string]error{}, accepted: map[string]dbkernel.Lineage{}}
 	f.api = httpapi.New(httpapi.Options{
-		Node: f.node, Logger: log, BackupDir: filepath.Join(f.dir, "backups"), BodyMemory: o.memory,
+		Node: f.node, Plugins: o.plugins, Logger: log, BackupDir: filepath.Join(f.dir, "backups"), BodyMemory: o.memory,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "unisondb_up 1\n") }),
 	})
 	if o.patience > 0 {

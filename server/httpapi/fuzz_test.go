@@ -20,6 +20,7 @@ func FuzzResolve(f *testing.F) {
 	for _, seed := range []string{
 		"/api/v1/default/kv/a", "/api/v1/default/kv/a%2Fb//%00%FF", "/api/v1/default/row/x/columns", "/api/v1/default/tx/begin", "/health",
 		"/api/v1/%zz/kv/a", "/api/v1//kv/", "/api/v1/default/kv/batch", "/api/v1/default/kv/%", "//", "",
+		"/api/v1/default/model/vector/search", "/api/v1/default/model/%2F/%zz", "/v1/plugins/a%2Fb/dead-letters/retry", "/v1/plugins//reload",
 	} {
 		f.Add("GET", seed)
 		f.Add("POST", seed)
@@ -36,6 +37,9 @@ func FuzzResolve(f *testing.F) {
 		}
 		if ep == nil || !ep.system && strings.Contains(p.namespace, "%") && !strings.Contains(path, "%25") {
 			t.Fatalf("%q: endpoint %v, namespace %q", path, ep, p.namespace)
+		}
+		if ep == epModel && (p.model == "" || p.modelMethod == "") || ep == epPlugin && p.plugin == "" {
+			t.Fatalf("%q: something without a name: %+v", path, p)
 		}
 		if p.key != nil && (len(p.key) == 0 || len(p.key) > dbkernel.MaxKeyLen) {
 			t.Fatalf("%q: key %q", path, p.key)

@@ -22,6 +22,9 @@ type pathArgs struct {
 	namespace string
 	key       []byte // of a key, row or object; never empty on endpoints that have one
 	txn       string
+	plugin    string // its name, which may hold slashes
+	// model and modelMethod are of calls of a data model.
+	model, modelMethod string
 }
 
 // The endpoints. A key may hold anything, so that which endpoint a path means
@@ -40,6 +43,17 @@ var (
 		"digests": {name: "namespace_digests", methods: map[string]handler{http.MethodGet: (*call).digests}},
 		"scrub":   {name: "namespace_scrub", methods: map[string]handler{http.MethodPost: (*call).scrubNow}},
 	}
+
+	epReload        = &endpoint{name: "reload", system: true, methods: map[string]handler{http.MethodPost: (*call).reload}}
+	epPlugins       = &endpoint{name: "plugins", system: true, methods: map[string]handler{http.MethodGet: (*call).listPlugins}}
+	epPlugin        = &endpoint{name: "plugin", system: true, methods: map[string]handler{http.MethodGet: (*call).pluginInfo}}
+	pluginEndpoints = map[string]*endpoint{
+		"reload":             {name: "plugin_reload", system: true, methods: map[string]handler{http.MethodPost: (*call).reloadPlugin}},
+		"dead-letters":       {name: "plugin_dead_letters", system: true, methods: map[string]handler{http.MethodGet: (*call).deadLetters}},
+		"dead-letters/retry": {name: "plugin_dead_letters_retry", system: true, methods: map[string]handler{http.MethodPost: (*call).retryDeadLetters}},
+	}
+
+	epModel = &endpoint{name: "model", methods: map[string]handler{http.MethodPost: (*call).callModel}}
 
 	epKVList  = &endpoint{name: "kv_list", methods: map[string]handler{http.MethodGet: (*call).kvList}}
 	epKVBatch = &endpoint{name: "kv_batch", methods: map[string]handler{http.MethodPost: (*call).kvBatch}}
@@ -81,12 +95,16 @@ var systemEndpoints = map[string]*endpoint{
 	"/metrics":       epMetrics,
 	"/v1/status":     epStatus,
 	"/v1/namespaces": epNamespaces,
+	"/v1/plugins":    epPlugins,
+	"/v1/reload":     epReload,
 }
 
-// What the paths of the data API begin with, and those of one namespace's operator API.
+// What the paths of the data API begin with, and those of the operator API of one
+// namespace and of one plugin.
 const (
 	dataPath      = "/api/v1/"
 	namespacePath = "/v1/namespaces/"
+	pluginPath    = "/v1/plugins/"
 )
 
 // resolve finds the endpoint that a path means. It takes the escaped path and
@@ -98,6 +116,9 @@ func (a *API) resolve(method, path string) (*endpoint, pathArgs, error) {
 			return nil, pathArgs{}, routeNotFound()
 		}
 		return ep, pathArgs{}, nil
+	}
+	if rest, ok := strings.CutPrefix(path, pluginPath); ok {
+		return resolvePlugin(rest)
 	}
 	rest, isData := strings.CutPrefix(path, dataPath)
 	if !isData {
@@ -131,6 +152,42 @@ func resolveNamespace(name, action string, below bool) (*endpoint, pathArgs, err
 	return ep, pathArgs{namespace: name}, nil
 }
 
+// resolvePlugin finds the endpoint of the operator API of one plugin.
+func resolvePlugin(path string) (*endpoint, pathArgs, error) {
+	escaped, action, below := strings.Cut(path, "/")
+	name, err := url.PathUnescape(escaped)
+	if err != nil {
+		return nil, pathArgs{}, badRequest(CodeBadRequest, "the plugin's name in the path is not percent-encoded properly: %v", err)
+	}
+	ep := epPlugin
+	if below {
+		ep = pluginEndpoints[action]
+	}
+	if ep == nil || name == "" {
+		return nil, pathArgs{}, routeNotFound()
+	}
+	return ep, pathArgs{plugin: name}, nil
+}
+
+// resolveModel finds what a call of a data model is for.
+func resolveModel(path string) (*endpoint, pathArgs, error) {
+	name, method, _ := strings.Cut(path, "/")
+	var p pathArgs
+	for _, part := range []struct {
+		escaped string
+		to      *string
+	}{{name, &p.model}, {method, &p.modelMethod}} {
+		var err error
+		if *part.to, err = url.PathUnescape(part.escaped); err != nil {
+			return nil, pathArgs{}, badRequest(CodeBadRequest, "the path is not percent-encoded properly: %v", err)
+		}
+		if *part.to == "" {
+			return nil, pathArgs{}, routeNotFound()
+		}
+	}
+	return epModel, p, nil
+}
+
 // resolveData finds the endpoint of what stands behind the namespace.
 func resolveData(method, path string) (*endpoint, pathArgs, error) {
 	model, rest, inside := strings.Cut(path, "/")
@@ -162,7 +219,11 @@ func resolveData(method, path string) (*endpoint, pathArgs, error) {
 		return withKey(epObject, rest)
 	case "tx":
 		return resolveTx(rest, inside)
-	case "history", "model":
+	case "model":
+		if inside {
+			return resolveModel(rest)
+		}
+	case "history":
 		if inside {
 			return nil, pathArgs{}, notBuilt("/" + model)
 		}

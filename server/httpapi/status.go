@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/unisondb/unisondb/dbkernel"
+	"github.com/unisondb/unisondb/server/pluginhost"
 )
 
 // Status is what a node says of itself. Fields are only ever added.
@@ -17,6 +18,8 @@ type Status struct {
 	Aside []AsideStatus `json:"aside,omitempty"`
 	// Certificates are those that the node shows, one for each tls block.
 	Certificates []CertificateStatus `json:"certificates,omitempty"`
+	// Plugins are those that are configured, as GET /v1/plugins lists them.
+	Plugins []pluginhost.Status `json:"plugins"`
 }
 
 // CertificateStatus is the certificate of a tls block.

@@ -22,7 +22,7 @@ func TestSystemRoutes(t *testing.T) {
 	}
 	f.do("GET", "!/v1/status", "").want(200, `{"node_id":"n1","instance_id":"","role":"hub","version":"test","namespaces":[
 		{"name":"default","role":"owner","owner":"n1","lineage":"","epoch":0,"lsn":0,"durable_lsn":0,"commit_lsn":0,"checkpoint_lsn":0,"state":"serving","code":"","reason":""},
-		{"name":"other","role":"owner","owner":"n1","lineage":"","epoch":0,"lsn":0,"durable_lsn":0,"commit_lsn":0,"checkpoint_lsn":0,"state":"serving","code":"","reason":""}]}`)
+		{"name":"other","role":"owner","owner":"n1","lineage":"","epoch":0,"lsn":0,"durable_lsn":0,"commit_lsn":0,"checkpoint_lsn":0,"state":"serving","code":"","reason":""}],"plugins":[]}`)
 	f.do("GET", "!/v1/namespaces", "").want(200, `[{"name":"default","owner":"n1","epoch":0,"hubs":["n1"],"acks":"local","lsn":0},{"name":"other","owner":"n1","epoch":0,"hubs":["n1"],"acks":"local","lsn":0}]`)
 	if a := f.do("GET", "!/metrics", ""); a.status != 200 || string(a.body) != "unisondb_up 1\n" {
 		t.Errorf("metrics: %d %s", a.status, a.body)

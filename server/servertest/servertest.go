@@ -30,6 +30,8 @@ type Node struct {
 	Role   server.Role
 	Config config.Config // used at the next Start
 	Logger hclog.Logger  // used at the next Start; nil: the test's log
+	// Load reads the configuration again for Reload; used at the next Start.
+	Load func() (*config.Config, error)
 	// Files are the node's certificates, of a secure one.
 	Files certstest.Files
 
@@ -80,6 +82,18 @@ func Run(t testing.TB, role server.Role, cfg config.Config) *Node {
 	return run(t, &Node{Role: role, Config: cfg}, &http.Transport{})
 }
 
+// RunFiles starts a node on configuration files, which Reload reads again. It stops at
+// the end of the test. Without a logger it logs to the test.
+func RunFiles(t testing.TB, role server.Role, log hclog.Logger, paths ...string) *Node {
+	t.Helper()
+	load := func() (*config.Config, error) { return config.Load(paths, config.LoadOptions{Role: string(role)}) }
+	cfg, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run(t, &Node{Role: role, Config: *cfg, Logger: log, Load: load}, &http.Transport{})
+}
+
 // run starts a node that its clients reach by a transport.
 func run(t testing.TB, n *Node, transport http.RoundTripper) *Node {
 	t.Helper()
@@ -99,7 +113,7 @@ func (n *Node) Start() {
 	if log == nil {
 		log = Logger(n.t)
 	}
-	node, err := server.New(n.Config, server.Options{Role: n.Role, Logger: log.Named(n.Config.NodeID), Version: "test"})
+	node, err := server.New(n.Config, server.Options{Role: n.Role, Logger: log.Named(n.Config.NodeID), Version: "test", Load: n.Load})
 	if err != nil {
 		n.t.Fatalf("node %s: %v", n.Config.NodeID, err)
 	}

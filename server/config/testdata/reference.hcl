@@ -78,9 +78,19 @@ namespace "inventory" {
 notifier "webhook" "orders" {              # type, name: one plugin process, one or more namespaces
   namespaces = ["orders"]
   run_on     = "owner"                     # or "every" node that has the namespace
+
+  latest_per_key = true
+  start_from     = "oldest"
+  restart_from   = "snapshot"
+  max_refusals   = 5
+  max_batch      = 500
+  memory_limit   = "256MiB"
+  sha256         = "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"
+  version        = "1.4.2"
   filter {
-    prefix     = "order:"
-    operations = ["put", "delete"]
+    prefix      = "order:"
+    operations  = ["put", "delete"]
+    entry_types = ["kv"]
   }
   config {
     url    = "https://example.com/hook"
@@ -89,7 +99,8 @@ notifier "webhook" "orders" {              # type, name: one plugin process, one
 }
 
 model "vector" {                           # a data-model extension
-  namespaces = ["embeddings"]
+  namespaces   = ["embeddings"]
+  memory_limit = "1GiB"
   config {}
 }
 

@@ -21,7 +21,7 @@ type metric struct {
 // process, which have the prefix unisondb_, too.
 var list = []metric{
 	{"unisondb_build_info", gauge, "Always 1; the labels say which node this is and what it runs.", []string{"version", "role", "node_id"}},
-	{"unisondb_events_total", counter, "Things that an operator should look at, by kind: frozen, quarantined, pin_broken, flush_failed, damaged, diverged, repaired.", []string{"kind"}},
+	{"unisondb_events_total", counter, "Things that an operator should look at, by kind: frozen, quarantined, pin_broken, flush_failed, damaged, diverged, repaired; of plugins: plugin_ and the new state, plugin_cursor_lost, plugin_dead_letter, plugin_dead_letters_full, plugin_bad_answer, plugin_cursor_unsaved.", []string{"kind"}},
 
 	{"unisondb_http_requests_total", counter, "Finished HTTP requests by route, method and status.", []string{"route", "method", "code"}},
 	{"unisondb_http_requests_in_flight", gauge, "HTTP requests under way, the scrape itself included.", nil},
@@ -75,6 +75,18 @@ var list = []metric{
 
 	{"unisondb_set_aside", gauge, "Files and directories in the data directory's aside/: records that were cut off, and data that was found unusable or replaced.", []string{"namespace"}},
 	{"unisondb_set_aside_records", gauge, "Records in those files.", []string{"namespace"}},
+
+	{"unisondb_plugin_state", gauge, "1 for the state that the plugin is in: disabled, starting, ready, degraded or stopped; the status says why.", []string{"plugin", "type", "state"}},
+	{"unisondb_plugin_restarts_total", counter, "Times that the plugin's process was started again.", []string{"plugin", "type"}},
+	{"unisondb_plugin_memory_bytes", gauge, "Memory that the plugin's process has resident; 0 while it has none.", []string{"plugin", "type"}},
+	{"unisondb_plugin_memory_limit_bytes", gauge, "Memory beyond which the node kills the plugin's process.", []string{"plugin", "type"}},
+	{"unisondb_plugin_cpu_seconds_total", counter, "Processor time that the plugin's process has used since it was started.", []string{"plugin", "type"}},
+	{"unisondb_plugin_log_lines_dropped_total", counter, "Lines of the plugin's log that were too many to keep.", []string{"plugin", "type"}},
+	{"unisondb_notifier_lag_records", gauge, "Records committed here that the notifier's other side hasn't accepted up to.", []string{"plugin", "namespace"}},
+	{"unisondb_notifier_delivered_total", counter, "Events that the notifier's other side has accepted.", []string{"plugin", "namespace"}},
+	{"unisondb_notifier_refusals_total", counter, "Events that the notifier's other side has refused, each time that it did.", []string{"plugin", "namespace"}},
+	{"unisondb_notifier_dead_letters", gauge, "Events set aside because they were refused too often or can't be delivered.", []string{"plugin", "namespace"}},
+	{"unisondb_notifier_lost_cursors_total", counter, "Times that the log no longer held what the notifier was to go on with.", []string{"plugin", "namespace"}},
 
 	{"unisondb_scrubs_total", counter, "Whole passes over the namespace's files that looked for damage.", []string{"namespace"}},
 	{"unisondb_scrub_bytes_total", counter, "Bytes that such passes have read.", []string{"namespace"}},
