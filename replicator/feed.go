@@ -27,8 +27,8 @@ const (
 // followers the rests are too short to be taken; longestRound bounds what many add to the
 // visibility of a write.
 const (
-	turn         = 40 * time.Microsecond
-	longestRound = 40 * time.Millisecond
+	turn         = 50 * time.Microsecond
+	longestRound = 50 * time.Millisecond
 	minRest      = 200 * time.Microsecond
 	// lookAfter is how many followers are told between two looks at the log.
 	lookAfter = 256
