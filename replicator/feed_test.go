@@ -546,8 +546,9 @@ func TestAcksOverStreams(t *testing.T) {
 	})
 }
 
-// TestAWaitHasFollowersAskedAtOnce: a sink acknowledges at heartbeats, or every ackBytes; one
-// is sent as soon as somebody waits, whether the record has gone already or not.
+// TestAWaitHasFollowersAskedAtOnce: a sink acknowledges at heartbeats, every ackBytes, and what
+// comes after a while; a heartbeat is sent as soon as somebody waits, whether the record has gone
+// already or not.
 func TestAWaitHasFollowersAskedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := replicatortest.NewNetwork()
@@ -574,7 +575,12 @@ func TestAWaitHasFollowersAskedAtOnce(t *testing.T) {
 				t.Errorf("the wait for LSN %d took %v", lsn, took)
 			}
 		}
+		time.Sleep(time.Second) // after which a record that comes alone is acknowledged
+		l.Write([]byte("small"))
 		before := durable()
+		if before != l.Status().LSN {
+			t.Errorf("LSN %d, which came alone, wasn't acknowledged: %d", l.Status().LSN, before)
+		}
 		for range 10 {
 			l.Write([]byte("small"))
 			edge.awaitEqual(l)

@@ -55,6 +55,7 @@ type reception struct {
 	queue    *queue
 	received uint64          // the last record taken from the queue
 	unacked  int             // bytes of records since the last acknowledgement
+	came     time.Time       // when the last records did
 	heard    bool            // the source said something after its answer
 	ready    bool            // the stage can be installed
 	healing  <-chan *Refusal // gets the outcome of the healing under way; nil: there is none
@@ -206,10 +207,13 @@ func (d *decoder) addBatch(item *intake, b *dbv1.Batch, lag *lag) error {
 	return nil
 }
 
-// ackBytes is how much a sink makes durable at most before it says so. Below that it
-// waits for a heartbeat, which a source that wants to know sends at once: an acknowledgement
-// costs both ends as much as a message of records.
-const ackBytes = 256 << 10
+// A sink says at once what it made durable where no records had come for ackQuiet, or after
+// ackBytes. Otherwise it waits for a heartbeat, which a source that wants to know sends at once: an
+// acknowledgement costs both ends as much as a message of records.
+const (
+	ackBytes = 256 << 10
+	ackQuiet = DefaultHeartbeat
+)
 
 // process does what the queue gave: agree, append, acknowledge.
 func (r *reception) process(ctx context.Context, item intake) error {
@@ -247,7 +251,8 @@ func (r *reception) process(ctx context.Context, item intake) error {
 		}
 	}
 	r.unacked += item.bytes
-	if !item.beat && r.unacked < ackBytes {
+	first := len(item.records) > 0 && r.afterQuiet()
+	if !item.beat && !first && r.unacked < ackBytes {
 		return nil
 	}
 	r.unacked = 0
@@ -256,6 +261,14 @@ func (r *reception) process(ctx context.Context, item intake) error {
 		ack.AppliedLsn = st.CommitLSN
 	}
 	return say(r.stream, &dbv1.SinkMessage{Body: &dbv1.SinkMessage_Ack{Ack: ack}})
+}
+
+// afterQuiet says whether the records at hand are the first ones for a while.
+func (r *reception) afterQuiet() bool {
+	now := time.Now()
+	before := r.came
+	r.came = now
+	return now.Sub(before) >= ackQuiet
 }
 
 // reached notes how far the log is. A copy that isn't installed says nothing of what
