@@ -356,7 +356,7 @@ func (i *instance) serveViews() (uint32, error) {
 		grpc.MaxRecvMsgSize(plugin.MaxMessageSize), grpc.MaxSendMsgSize(plugin.MaxMessageSize))
 	pluginv1.RegisterViewServer(i.views, i.opts.View)
 	i.serving.Go(func() {
-		if err := i.views.Serve(listener); err != nil {
+		if err := i.views.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			i.opts.Logger.Warn("serving the data model's view ended", "error", err)
 		}
 	})

@@ -3,7 +3,9 @@ package process
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -35,16 +37,15 @@ func NewSockets(dataDir string) *Sockets {
 	return &Sockets{dir: filepath.Join(base, name)}
 }
 
-// Wipe removes what an earlier run left, and makes the directory anew.
+// Wipe removes what an earlier run left.
 func (s *Sockets) Wipe() error {
+	if _, err := os.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if _, err := s.Dir(); err != nil {
 		return err
 	}
-	if err := s.Remove(); err != nil {
-		return err
-	}
-	_, err := s.Dir()
-	return err
+	return s.Remove()
 }
 
 // Dir makes the directory where it isn't there, and refuses one that others made

@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -273,7 +274,7 @@ func serveOn(t testing.TB, g *grpc.Server, path string) func() (*grpc.ClientConn
 	go func() { done <- g.Serve(listener) }()
 	t.Cleanup(func() {
 		g.Stop()
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			t.Errorf("serve: %v", err)
 		}
 	})
