@@ -307,7 +307,8 @@ func (d *damagedRelayer) isSettled(ctx context.Context) bool {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience/2)
+	// A repair that doesn't help is made again after 5 s, 10 s, 20 s and so on.
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
 	var last error
 	alive := true
@@ -332,6 +333,9 @@ func (d *damagedRelayer) isSettled(ctx context.Context) bool {
 	})
 	if err != nil {
 		s, _ := d.edge.client.Status(context.WithoutCancel(ctx))
+		for _, n := range s.Namespaces {
+			d.t.Logf("%s was compared: %+v", n.Name, n.Compared)
+		}
 		d.t.Fatalf("the relayer doesn't become sound: %v, %v: %+v", err, last, s.Namespaces)
 	}
 	return alive
