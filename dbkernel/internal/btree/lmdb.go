@@ -358,9 +358,10 @@ func lmdbErr(err error) error {
 		return err
 	case errors.Is(err, lmdb.ErrTruncated), errors.Is(err, lmdb.ErrDamagedFile), errors.Is(err, lmdb.ErrNotLMDB),
 		lmdb.IsErrno(err, lmdb.PageNotFound), lmdb.IsErrno(err, lmdb.Corrupted), lmdb.IsErrno(err, lmdb.Invalid),
-		lmdb.IsErrno(err, lmdb.Panic), lmdb.IsErrno(err, lmdb.CursorFull), lmdb.IsErrno(err, lmdb.PageFull):
+		lmdb.IsErrno(err, lmdb.Panic), lmdb.IsErrno(err, lmdb.CursorFull), lmdb.IsErrno(err, lmdb.PageFull),
+		lmdb.IsErrno(err, lmdb.Incompatible): // no kind of database is used but one, so that flags in a page are wrong
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
-	case errors.Is(err, lmdb.ErrVersion), lmdb.IsErrno(err, lmdb.VersionMismatch), lmdb.IsErrno(err, lmdb.Incompatible):
+	case errors.Is(err, lmdb.ErrVersion), lmdb.IsErrno(err, lmdb.VersionMismatch):
 		return fmt.Errorf("%w: %w", ErrFormat, err)
 	case errors.Is(err, syscall.EBUSY), errors.Is(err, syscall.EAGAIN):
 		return fmt.Errorf("%w: %w", ErrOpen, err)

@@ -4,6 +4,8 @@ package btree
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -289,5 +291,56 @@ func TestBackupMakesRoom(t *testing.T) {
 	}
 	if after, err := tree.Stats(); err != nil || after.MapBytes <= before.MapBytes || after.MapBytes < 4*after.FileBytes {
 		t.Errorf("before %+v, after %+v, %v", before, after, err)
+	}
+}
+
+// TestNodesOfAnotherKind flips the bit of each leaf's node that says that it holds a
+// database. LMDB refuses to delete it as one asks for a value, which says that the page is
+// damaged, and not that another program wrote the file.
+func TestNodesOfAnotherKind(t *testing.T) {
+	const (
+		pageSize, pageHead = 4096, 16
+		leafPage           = 0x02 // in a page's flags
+		subData            = 0x02 // in a node's flags
+	)
+	e := newEngine(t, EngineLMDB)
+	fill(t, e)
+	file := dataFileOf(t, e)
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for page := 2 * pageSize; page < len(b); page += pageSize {
+		p := b[page : page+pageSize]
+		if binary.NativeEndian.Uint16(p[10:]) != leafPage {
+			continue
+		}
+		for at := pageHead; at < pageHead+int(binary.NativeEndian.Uint16(p[12:])); at += 2 {
+			if node := int(binary.NativeEndian.Uint16(p[at:])); node >= pageHead && node < pageSize-8 {
+				p[node+4] |= subData
+			}
+		}
+	}
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := Open(e.o)
+	if err == nil {
+		err = tree.Update(func(tx Tx) error {
+			c, err := tx.Cursor()
+			if err != nil {
+				return err
+			}
+			c.Seek(nil)
+			key := bytes.Clone(c.Key())
+			c.Close()
+			return tx.Delete(key)
+		})
+		if err := tree.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if !errors.Is(err, ErrDamaged) {
+		t.Errorf("deleting from the damaged pages: %v", err)
 	}
 }
