@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -19,8 +20,9 @@ type AcceptorOptions struct {
 	Store  Store        // required
 	Logger hclog.Logger // silent by default
 	Clock  func() time.Time
-	// Accept says which namespaces are taken; nil: none.
-	Accept func(namespace string) bool
+	// Accept says why a namespace isn't taken from a node that has dialled this one;
+	// nil: nothing is taken. ctx is that of the stream.
+	Accept func(ctx context.Context, nodeID, namespace string) error
 	// Compression is CompressionZstd, which is also what "" means, or CompressionNone.
 	Compression string
 }
@@ -40,7 +42,9 @@ type Acceptor struct {
 // NewAcceptor makes an acceptor. It starts nothing.
 func NewAcceptor(o AcceptorOptions) *Acceptor {
 	if o.Accept == nil {
-		o.Accept = func(string) bool { return false }
+		o.Accept = func(_ context.Context, nodeID, namespace string) error {
+			return fmt.Errorf("this node doesn't take namespace %q from node %q: let it follow that node instead, or offer it to its hub", namespace, nodeID)
+		}
 	}
 	a := &Acceptor{o: o, sinks: make(map[string]*Sink)}
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
@@ -61,9 +65,8 @@ func (a *Acceptor) Serve(stream AcceptedStream) error {
 		return err
 	}
 	o, err := parseOffer(m)
-	if err == nil && !a.o.Accept(o.namespace) {
-		err = refuse(CodeOfferRefused,
-			"this node doesn't take namespace %q from node %q: let it follow that node instead, or offer it to its hub", o.namespace, o.nodeID)
+	if err == nil {
+		err = a.accept(stream.Context(), o)
 	}
 	if err != nil {
 		return a.refuse(stream, err)
@@ -72,6 +75,17 @@ func (a *Acceptor) Serve(stream AcceptedStream) error {
 		return err
 	}
 	return nil
+}
+
+// accept asks whether an offer is taken. What isn't today may be tomorrow: who owns a
+// namespace is agreed on while nodes run.
+func (a *Acceptor) accept(ctx context.Context, o offer) error {
+	err := a.o.Accept(ctx, o.nodeID, o.namespace)
+	var refusal *Refusal
+	if err == nil || errors.As(err, &refusal) {
+		return err
+	}
+	return refuseForNow(CodeOfferRefused, "%v", err)
 }
 
 // awaitOffer reads what the source says first. Nothing cuts a Recv but the

@@ -117,7 +117,12 @@ func (n *diskNode) start(sources ...string) {
 	n.db = db
 	store := acceptingStore{replicator.KernelStore(db), n}
 	n.source = replicator.NewSource(replicator.SourceOptions{NodeID: n.id, Store: store, Heartbeat: 100 * time.Millisecond, SnapshotRate: n.rate})
-	n.acceptor = replicator.NewAcceptor(replicator.AcceptorOptions{NodeID: n.id, Store: store, Accept: func(string) bool { return n.replica }})
+	n.acceptor = replicator.NewAcceptor(replicator.AcceptorOptions{NodeID: n.id, Store: store, Accept: func(context.Context, string, string) error {
+		if !n.replica {
+			return errors.New("this node is no replica")
+		}
+		return nil
+	}})
 	n.server = grpc.NewServer(append(replicator.ServerOptions(), grpc.StreamInterceptor(n.chunks.intercept))...)
 	dbv1.RegisterReplicationServer(n.server, replicator.NewService(n.source, n.acceptor))
 	l := n.network.Listen(n.id)

@@ -36,8 +36,8 @@ type node struct {
 	store     *replicatortest.Store
 	heartbeat time.Duration
 	clock     func() time.Time
-	accept    func(string) bool
-	acks      *replicator.Acks // nil: the source's own
+	accept    func(string) bool // nil: nothing is
+	acks      *replicator.Acks  // nil: the source's own
 
 	server   *grpc.Server
 	source   *replicator.Source
@@ -65,7 +65,7 @@ func (n *node) serve() { n.serveFrom(n.store) }
 
 func (n *node) serveFrom(store replicator.Store) {
 	n.source = replicator.NewSource(replicator.SourceOptions{NodeID: n.id, Store: store, Clock: n.clock, Heartbeat: n.heartbeat, Owner: n.ownerReport, Acks: n.acks})
-	n.acceptor = replicator.NewAcceptor(replicator.AcceptorOptions{NodeID: n.id, Store: n.store, Clock: n.clock, Accept: n.accept})
+	n.acceptor = replicator.NewAcceptor(replicator.AcceptorOptions{NodeID: n.id, Store: n.store, Clock: n.clock, Accept: n.acceptance})
 	n.server = grpc.NewServer(replicator.ServerOptions()...)
 	dbv1.RegisterReplicationServer(n.server, replicator.NewService(n.source, n.acceptor))
 	l := n.network.Listen(n.id)
@@ -233,4 +233,12 @@ func errorInfo(err error) string {
 		}
 	}
 	return ""
+}
+
+// acceptance says why the node doesn't take what is offered.
+func (n *node) acceptance(_ context.Context, nodeID, namespace string) error {
+	if n.accept != nil && n.accept(namespace) {
+		return nil
+	}
+	return fmt.Errorf("namespace %q isn't taken from %q in this test", namespace, nodeID)
 }

@@ -599,11 +599,10 @@ func TestRefusalOutlastsConnections(t *testing.T) {
 func TestUpstreamOptions(t *testing.T) {
 	good := replicator.UpstreamOptions{Name: "up", NodeID: "x", Addresses: []string{"a"}, Namespaces: []string{ns}, Store: replicatortest.NewStore(1)}
 	for name, change := range map[string]func(*replicator.UpstreamOptions){
-		"node id":       func(o *replicator.UpstreamOptions) { o.NodeID = "" },
-		"address":       func(o *replicator.UpstreamOptions) { o.Addresses = nil },
-		"store":         func(o *replicator.UpstreamOptions) { o.Store = nil },
-		"one namespace": func(o *replicator.UpstreamOptions) { o.Namespaces = nil },
-		"named twice":   func(o *replicator.UpstreamOptions) { o.Offers = []string{ns} },
+		"node id":     func(o *replicator.UpstreamOptions) { o.NodeID = "" },
+		"address":     func(o *replicator.UpstreamOptions) { o.Addresses = nil },
+		"store":       func(o *replicator.UpstreamOptions) { o.Store = nil },
+		"named twice": func(o *replicator.UpstreamOptions) { o.Offers = []string{ns} },
 	} {
 		o := good
 		change(&o)

@@ -53,10 +53,10 @@ func ServerOptions() []grpc.ServerOption {
 // connect prepares a connection; it is made when it is first used. The address
 // goes to the dialler as it is, so that a name is looked up again at each attempt and no
 // proxy comes between nodes.
-func connect(address string, dial func(context.Context, string) (net.Conn, error), creds credentials.TransportCredentials) (*grpc.ClientConn, error) {
+func connect(address string, dial func(context.Context, string) (net.Conn, error), creds credentials.TransportCredentials, perRPC credentials.PerRPCCredentials) (*grpc.ClientConn, error) {
 	reconnect := grpcbackoff.DefaultConfig
 	reconnect.BaseDelay, reconnect.MaxDelay = backoffFirst, reconnectMaxDelay
-	return grpc.NewClient("passthrough:///"+address,
+	options := []grpc.DialOption{
 		grpc.WithContextDialer(dial),
 		grpc.WithTransportCredentials(creds),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: connectTimeout}),
@@ -66,5 +66,9 @@ func connect(address string, dial func(context.Context, string) (net.Conn, error
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(Codec()), grpc.MaxCallRecvMsgSize(MaxMessageBytes), grpc.MaxCallSendMsgSize(MaxMessageBytes)),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
-	)
+	}
+	if perRPC != nil {
+		options = append(options, grpc.WithPerRPCCredentials(perRPC))
+	}
+	return grpc.NewClient("passthrough:///"+address, options...)
 }

@@ -29,14 +29,16 @@ type UpstreamOptions struct {
 	// are several; nil: Name.
 	NameOf func(address string) string
 
-	Namespaces []string // to follow
-	Offers     []string // to offer: this node has them and the upstream receives
+	Namespaces []string // to follow from the start
+	Offers     []string // to offer from the start: this node has them and the upstream receives
 
 	// Credentials secure the connections; nil: plain TCP.
 	Credentials credentials.TransportCredentials
 	// CredentialsOf are those for an address, where they differ; nil: Credentials for all.
 	CredentialsOf func(address string) credentials.TransportCredentials
-	Logger        hclog.Logger // silent by default
+	// PerRPC says with each stream who this node is, where its certificate doesn't; nil: nothing.
+	PerRPC credentials.PerRPCCredentials
+	Logger hclog.Logger // silent by default
 	// Dial connects to an address; nil: TCP. Tests put a network of their own here.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// Clock and Rand serve lag and jitter; nil: time.Now and math/rand's Float64.
@@ -54,19 +56,32 @@ type UpstreamOptions struct {
 
 // Upstream follows namespaces of another node, and offers it others, over one
 // connection per address, and keeps at it whatever happens to the connection.
+// Namespaces come and go while it runs. Its methods may be called concurrently.
 type Upstream struct {
 	o      UpstreamOptions
 	conns  []*grpc.ClientConn // by address; they connect when first used
 	meters []*meter           // of what the connections receive, by address
-	sinks  []*Sink            // by namespace
 	source *Source
-	// hurries end the wait before a namespace's next attempt. Each has room for one.
-	hurries map[string]chan struct{}
+	unzip  *decompressor
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	wg     sync.WaitGroup
-	start  sync.Once
+
+	mu       sync.Mutex
+	started  bool
+	pursuits []*pursuit // in the order in which they came
+}
+
+// pursuit is one namespace that is followed or offered.
+type pursuit struct {
+	namespace string
+	sink      *Sink // nil: it is offered
+	attempt   attempt
+	// hurry ends the wait before the next attempt. It has room for one.
+	hurry  chan struct{}
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup // what runs for it
 }
 
 // NewUpstream checks the options. Nothing runs before Start.
@@ -75,33 +90,112 @@ func NewUpstream(o UpstreamOptions) (*Upstream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("upstream %q: %w", o.Name, err)
 	}
-	u := &Upstream{o: o, hurries: map[string]chan struct{}{}}
-	for _, ns := range slices.Concat(o.Namespaces, o.Offers) {
-		u.hurries[ns] = make(chan struct{}, 1)
-	}
+	u := &Upstream{o: o, unzip: new(decompressor)}
 	u.ctx, u.cancel = context.WithCancelCause(context.Background())
 	for _, address := range o.Addresses {
 		m := &meter{}
-		conn, err := connect(address, m.dialler(o.Dial), o.CredentialsOf(address))
+		conn, err := connect(address, m.dialler(o.Dial), o.CredentialsOf(address), o.PerRPC)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("upstream %q: address %q: %w", o.Name, address, err), u.closeConns())
 		}
 		u.conns, u.meters = append(u.conns, conn), append(u.meters, m)
 	}
-	unzip := new(decompressor)
-	for _, ns := range o.Namespaces {
-		s := NewSink(SinkOptions{
-			NodeID: o.NodeID, Namespace: ns, Store: o.Store, Logger: o.Logger, Clock: o.Clock, UpstreamOf: o.NameOf,
-			Compression: o.Compression, decompressor: unzip,
-		})
-		s.status.Upstream = o.NameOf(o.Addresses[0])
-		u.sinks = append(u.sinks, s)
-	}
 	u.source = NewSource(SourceOptions{
 		NodeID: o.NodeID, Store: o.Store, Logger: o.Logger, Clock: o.Clock, Heartbeat: o.Heartbeat,
 		Compression: o.Compression, Acks: o.Acks, FollowerBytesPerSecond: o.FollowerBytesPerSecond, SnapshotRate: o.SnapshotRate,
 	})
+	for _, ns := range o.Namespaces {
+		u.Follow(ns)
+	}
+	for _, ns := range o.Offers {
+		u.Offer(ns)
+	}
 	return u, nil
+}
+
+// Follow begins to follow one more namespace. One that is followed or offered
+// already stays as it is; after Close nothing happens.
+func (u *Upstream) Follow(namespace string) {
+	u.pursue(namespace, func(p *pursuit) {
+		p.sink = NewSink(SinkOptions{
+			NodeID: u.o.NodeID, Namespace: namespace, Store: u.o.Store, Logger: u.o.Logger, Clock: u.o.Clock, UpstreamOf: u.o.NameOf,
+			Compression: u.o.Compression, decompressor: u.unzip,
+		})
+		p.sink.status.Upstream = u.o.NameOf(u.o.Addresses[0])
+		p.attempt = u.followThrough(p.sink)
+	})
+}
+
+// Offer begins to offer one more namespace. One that is followed or offered
+// already stays as it is; after Close nothing happens.
+func (u *Upstream) Offer(namespace string) {
+	u.pursue(namespace, func(p *pursuit) { p.attempt = u.offerThrough(namespace) })
+}
+
+// Unfollow stops following a namespace, and waits until nothing touches it any more.
+func (u *Upstream) Unfollow(namespace string) { u.drop(namespace, errUnfollowed) }
+
+// Withdraw stops offering a namespace, and waits until no stream reads it.
+func (u *Upstream) Withdraw(namespace string) { u.drop(namespace, errWithdrawn) }
+
+func (u *Upstream) drop(namespace string, why error) {
+	if p := u.take(namespace); p != nil {
+		p.end(why)
+	}
+}
+
+// take removes a namespace's pursuit from the list; nil: there is none.
+func (u *Upstream) take(namespace string) *pursuit {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	i := slices.IndexFunc(u.pursuits, func(p *pursuit) bool { return p.namespace == namespace })
+	if i < 0 {
+		return nil
+	}
+	p := u.pursuits[i]
+	u.pursuits = slices.Delete(u.pursuits, i, i+1)
+	return p
+}
+
+// pursue adds a pursuit that prepare completes, and starts it if the upstream runs.
+func (u *Upstream) pursue(namespace string, prepare func(*pursuit)) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ctx.Err() != nil || u.pursuitLocked(namespace) != nil {
+		return
+	}
+	p := &pursuit{namespace: namespace, hurry: make(chan struct{}, 1)}
+	p.ctx, p.cancel = context.WithCancelCause(u.ctx)
+	prepare(p)
+	u.pursuits = append(u.pursuits, p)
+	if u.started {
+		p.wg.Go(func() { u.keep(p) })
+	}
+}
+
+func (u *Upstream) pursuitLocked(namespace string) *pursuit {
+	for _, p := range u.pursuits {
+		if p.namespace == namespace {
+			return p
+		}
+	}
+	return nil
+}
+
+// all are the pursuits of the moment.
+func (u *Upstream) all() []*pursuit {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.pursuits)
+}
+
+// end ends a pursuit and waits until nothing of it runs.
+func (p *pursuit) end(why error) {
+	p.cancel(why)
+	p.wg.Wait()
+	if p.sink != nil {
+		p.sink.Wait()
+	}
 }
 
 func (o UpstreamOptions) validated() (UpstreamOptions, error) {
@@ -115,9 +209,6 @@ func (o UpstreamOptions) validated() (UpstreamOptions, error) {
 	}
 	all := slices.Concat(o.Namespaces, o.Offers)
 	slices.Sort(all)
-	if len(all) == 0 {
-		return o, errors.New("at least one namespace is required")
-	}
 	if len(slices.Compact(all)) != len(o.Namespaces)+len(o.Offers) {
 		return o, errors.New("a namespace is named twice")
 	}
@@ -150,27 +241,35 @@ func (o UpstreamOptions) validated() (UpstreamOptions, error) {
 
 // Start begins to follow. It doesn't wait for a connection.
 func (u *Upstream) Start() {
-	u.start.Do(func() {
-		for _, s := range u.sinks {
-			u.wg.Go(func() { u.keep(s.o.Namespace, s.Note, u.followThrough(s)) })
-		}
-		for _, ns := range u.o.Offers {
-			u.wg.Go(func() { u.keep(ns, func(string, error) {}, u.offerThrough(ns)) })
-		}
-	})
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.started || u.ctx.Err() != nil {
+		return
+	}
+	u.started = true
+	for _, p := range u.pursuits {
+		p.wg.Go(func() { u.keep(p) })
+	}
 }
 
-var errClosed = refuseForNow(CodeShuttingDown, "this node stops following")
+var (
+	errClosed     = refuseForNow(CodeShuttingDown, "this node stops following")
+	errUnfollowed = refuseForNow(CodeShuttingDown, "this node doesn't follow the namespace from here any more")
+	errWithdrawn  = refuseForNow(CodeShuttingDown, "this node doesn't offer the namespace here any more")
+)
 
 // Close stops following and waits until nothing of it runs.
 func (u *Upstream) Close() error {
-	u.start.Do(func() {}) // a later Start does nothing
-	u.cancel(errClosed)
+	u.mu.Lock()
+	u.cancel(errClosed) // from here on nothing is added
+	u.mu.Unlock()
 	u.source.Interrupt()
-	u.wg.Wait()
+	for _, p := range u.all() {
+		p.wg.Wait()
+	}
 	err := u.closeConns()
-	for _, s := range u.sinks {
-		s.Wait()
+	for _, p := range u.all() {
+		p.end(errClosed)
 	}
 	u.source.Close()
 	return err
@@ -190,27 +289,35 @@ func (u *Upstream) Name() string { return u.o.Name }
 // Hurry makes the next attempt to follow or offer a namespace at once, where this
 // end waits for it: somebody has removed what the last one failed for.
 func (u *Upstream) Hurry(namespace string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	p := u.pursuitLocked(namespace)
+	if p == nil {
+		return
+	}
 	select {
-	case u.hurries[namespace] <- struct{}{}:
-	default: // it is not of this upstream, or hurries already
+	case p.hurry <- struct{}{}:
+	default: // it hurries already
 	}
 }
 
 // Owner is what is known of the owner of a namespace; zero where it isn't followed.
 func (u *Upstream) Owner(namespace string) OwnerReport {
-	for _, s := range u.sinks {
-		if s.o.Namespace == namespace {
-			return s.Owner()
+	for _, p := range u.all() {
+		if p.namespace == namespace && p.sink != nil {
+			return p.sink.Owner()
 		}
 	}
 	return OwnerReport{}
 }
 
-// Status says how each followed namespace does, in the order of the options.
+// Status says how each followed namespace does, in the order in which they came.
 func (u *Upstream) Status() []SinkStatus {
-	out := make([]SinkStatus, len(u.sinks))
-	for i, s := range u.sinks {
-		out[i] = s.Status()
+	var out []SinkStatus
+	for _, p := range u.all() {
+		if p.sink != nil {
+			out = append(out, p.sink.Status())
+		}
 	}
 	return out
 }
@@ -261,21 +368,30 @@ func (u *Upstream) offerThrough(namespace string) attempt {
 // which the sink wants at once from the same source.
 var errNextStream = errors.New("the next stream is for another purpose")
 
-// keep makes one stream after the other until the upstream is closed.
-func (u *Upstream) keep(namespace string, note func(address string, err error), try attempt) {
-	log := u.o.Logger.With("namespace", namespace)
+// keep makes one stream after the other until the pursuit ends.
+func (u *Upstream) keep(p *pursuit) {
+	log := u.o.Logger.With("namespace", p.namespace)
 	b := backoff{n: len(u.conns), rand: u.o.Rand}
+	home := homing{wait: homeFirst, rand: u.o.Rand}
 	var said string
-	for u.ctx.Err() == nil {
+	for p.ctx.Err() == nil {
 		address := u.o.Addresses[b.address]
-		progress, err := u.try(try, b.address)
-		if u.ctx.Err() != nil {
+		progress, back, err := u.try(p, b.address, home.after())
+		if p.ctx.Err() != nil {
 			return
+		}
+		if back != nil {
+			log.Info("an earlier address of the upstream can be reached again", "upstream", u.o.NameOf(address), "address", u.o.Addresses[*back])
+			b.address = *back
+			continue
 		}
 		if progress && errors.Is(err, errNextStream) {
 			continue
 		}
-		note(address, err)
+		home.left(b.address, progress)
+		if p.sink != nil {
+			p.sink.Note(address, err)
+		}
 		// One line for each new reason: an upstream that is away for a night doesn't fill the log.
 		if reason := fmt.Sprint(err); progress || reason != said {
 			log.Warn("replication stream ended", "upstream", u.o.NameOf(address), "address", address, "error", err)
@@ -283,8 +399,8 @@ func (u *Upstream) keep(namespace string, note func(address string, err error), 
 		}
 		select {
 		case <-time.After(b.next(progress, err == nil || asRefusal(err).Retryable)):
-		case <-u.hurries[namespace]:
-		case <-u.ctx.Done():
+		case <-p.hurry:
+		case <-p.ctx.Done():
 		}
 	}
 }
@@ -294,9 +410,10 @@ func (u *Upstream) keep(namespace string, note func(address string, err error), 
 // longer is there when its address has its turn again.
 const connectPatience = 500 * time.Millisecond
 
-// try makes one attempt; when it returns, its stream is cut.
-func (u *Upstream) try(try attempt, i int) (bool, error) {
-	ctx, cancel := context.WithCancelCause(u.ctx)
+// try makes one attempt; when it returns, its stream is cut. back, if not nil, is an
+// earlier address that can be reached, for which the stream was given up.
+func (u *Upstream) try(p *pursuit, i int, homeAfter time.Duration) (progress bool, back *int, err error) {
+	ctx, cancel := context.WithCancelCause(p.ctx)
 	defer cancel(nil)
 	patience := helloTimeout
 	if len(u.conns) > 1 {
@@ -305,9 +422,16 @@ func (u *Upstream) try(try attempt, i int) (bool, error) {
 	connecting := time.AfterFunc(patience, func() {
 		cancel(refuseForNow(CodeUnavailable, "no stream to %s within %v", u.o.Addresses[i], patience))
 	})
+	if i > 0 {
+		p.wg.Go(func() { u.lookHome(ctx, cancel, i, homeAfter) })
+	}
 	client := dbv1.NewReplicationClient(firstContact{u.conns[i], connecting})
-	progress, err := try(ctx, cancel, client, i)
-	return progress, refusalOf(err)
+	progress, err = p.attempt(ctx, cancel, client, i)
+	var found *reachable
+	if errors.As(context.Cause(ctx), &found) {
+		return progress, &found.address, nil
+	}
+	return progress, nil, refusalOf(err)
 }
 
 // firstContact stops a timer once a stream is made.

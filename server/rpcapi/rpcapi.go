@@ -25,9 +25,9 @@ type Options struct {
 	NodeID string           // required
 	Store  replicator.Store // required
 	Logger hclog.Logger     // silent by default
-	// AcceptOffer says which namespaces this node takes from nodes that dial
-	// it; nil: none.
-	AcceptOffer func(namespace string) bool
+	// AcceptOffer says why a namespace isn't taken from a node that dialled this one;
+	// nil: none is. PeerOf knows who it is.
+	AcceptOffer func(ctx context.Context, nodeID, namespace string) error
 	// Credentials secure the listener; nil: plain TCP.
 	Credentials credentials.TransportCredentials
 	// Clock is what heartbeats carry; nil: time.Now.
