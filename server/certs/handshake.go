@@ -20,9 +20,13 @@ const handshakeTimeout = 5 * time.Second
 // accept secures a connection that was accepted. Who isn't let in is in the log
 // when it returns.
 func (s *Store) accept(ctx context.Context, raw net.Conn, protocol string) (*tls.Conn, error) {
+	return s.handshake(ctx, raw, s.current.Load().server[protocol], protocol)
+}
+
+func (s *Store) handshake(ctx context.Context, raw net.Conn, c *tls.Config, protocol string) (*tls.Conn, error) {
 	limited, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	conn := tls.Server(raw, s.current.Load().server[protocol])
+	conn := tls.Server(raw, c)
 	err := conn.HandshakeContext(limited)
 	if err == nil {
 		return conn, nil

@@ -1,0 +1,141 @@
+package topology
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+// Stores are where a group keeps what it has: on disk, or in memory for tests.
+type Stores struct {
+	Log       raft.LogStore
+	Stable    raft.StableStore
+	Snapshots raft.SnapshotStore
+
+	disk *diskLog // nil: in memory
+}
+
+// Names below the directory of the control plane.
+const (
+	identityName = "raft.json"
+	logName      = "log.db"
+	snapshotsDir = "snapshots" // raft makes it
+)
+
+const (
+	keptSnapshots = 2
+	cachedEntries = 512
+)
+
+// keyApplied is where it is noted how far the log was agreed on, beside Raft's own keys.
+var keyApplied = []byte("unisondb/applied")
+
+// openStores opens what a directory has, or makes it. What belongs to another hub or is of a
+// newer version is refused before anything is written.
+func openStores(dir string, id identity, log hclog.Logger) (*Stores, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the control plane's directory: %w", err)
+	}
+	if err := claim(dir, id); err != nil {
+		return nil, err
+	}
+	if err := readableSnapshot(dir); err != nil {
+		return nil, err
+	}
+	disk, err := openDiskLog(filepath.Join(dir, logName))
+	if err != nil {
+		return nil, err
+	}
+	cached, err := raft.NewLogCache(cachedEntries, disk)
+	if err != nil {
+		return nil, errors.Join(err, disk.Close())
+	}
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, keptSnapshots, newSparse(log.Named("raft")))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the control plane's snapshots: %w", err), disk.Close())
+	}
+	return &Stores{Log: cached, Stable: disk, Snapshots: snapshots, disk: disk}, nil
+}
+
+// close closes what openStores has opened.
+func (s *Stores) close() error {
+	if s.disk == nil {
+		return nil
+	}
+	return s.disk.Close()
+}
+
+// load brings a state machine to the newest state that is known to be agreed on: the snapshot
+// and the log up to where it was noted. So a hub that starts without a leader knows what it
+// knew, up to the last moments. Raft goes on from the snapshot; the machine skips what it has.
+func (s *Stores) load(m *machine) error {
+	list, err := s.Snapshots.List()
+	if err != nil {
+		return fmt.Errorf("reading the control plane's snapshots: %w", err)
+	}
+	from := uint64(0)
+	if len(list) > 0 {
+		state, err := s.read(list[0].ID)
+		if err != nil {
+			return fmt.Errorf("the control plane's newest snapshot (%s): %w", list[0].ID, err)
+		}
+		m.set(state)
+		from = list[0].Index
+	}
+	upTo, err := s.Stable.GetUint64(keyApplied)
+	if err != nil && !isNotFound(err) {
+		return err
+	}
+	last, err := s.Log.LastIndex()
+	if err != nil {
+		return err
+	}
+	for i := from + 1; i <= min(upTo, last) && m.problem() == nil; i++ {
+		var l raft.Log
+		if err := s.Log.GetLog(i, &l); err != nil {
+			return fmt.Errorf("entry %d of the control plane's log: %w", i, err)
+		}
+		m.Apply(&l)
+	}
+	return nil
+}
+
+// read reads a snapshot, which its store checks.
+func (s *Stores) read(id string) (*State, error) {
+	_, r, err := s.Snapshots.Open(id)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(r)
+	if err := errors.Join(err, r.Close()); err != nil {
+		return nil, err
+	}
+	state, _, err := readSnapshot(bytes.NewReader(b))
+	return state, err
+}
+
+// noteApplied keeps on disk how far the log is agreed on, some moments behind, and at the end.
+func (g *Group) noteApplied() {
+	noted := uint64(0)
+	note := func() {
+		index := g.State().Index
+		if index == noted {
+			return
+		}
+		if err := g.stores.Stable.SetUint64(keyApplied, index); err != nil {
+			g.log.Warn("how far the control plane has come can't be noted", "error", err)
+			return
+		}
+		noted = index
+	}
+	for g.pause(g.ctx, g.t.Noted) {
+		note()
+	}
+	note()
+}
