@@ -21,6 +21,8 @@ type Aside struct {
 	Path      string // of the file or directory
 	Reason    string
 	At        time.Time
+	// RemoveAfter is when it is removed; zero where only a human removes it.
+	RemoveAfter time.Time
 	// Directory says that all of a namespace's directory is there. The rest is zero then.
 	Directory bool
 	// FirstLSN and LastLSN bound the records of a file, Records counts them.
@@ -36,6 +38,9 @@ const (
 	reasonName   = "reason.txt"
 	reasonEnding = ".reason.txt"
 	recordsEnd   = ".jsonl"
+	// untilMark stands in the name of a directory between its reason and the time
+	// from which on it may be removed: the move and the promise are one rename.
+	untilMark = ".until-"
 )
 
 var asideName = regexp.MustCompile(`^(.+)-(\d{8}T\d{6}\.\d{3}Z)-(.*)$`)
@@ -82,7 +87,12 @@ func (db *DB) describeAside(path string) (a Aside, ok bool, err error) {
 		return a, false, nil //nolint:nilerr // somebody else's file
 	}
 	if a.Directory {
-		a.Reason = strings.ReplaceAll(parts[3], "-", " ")
+		said, until, limited := strings.Cut(parts[3], untilMark)
+		if limited {
+			// A time that can't be read is somebody's way to keep the directory.
+			a.RemoveAfter, _ = time.Parse(asideTime, until)
+		}
+		a.Reason = strings.ReplaceAll(said, "-", " ")
 		db.readReason(filepath.Join(path, reasonName), &a.Reason)
 		return a, true, nil
 	}
@@ -120,8 +130,19 @@ func (db *DB) writeReason(path, reason string) error {
 // can be opened. Its handle is superseded, its name is free afterwards.
 // ErrNamespaceNotFound.
 func (db *DB) SetAside(ctx context.Context, name, reason string) error {
+	return db.SetAsideUntil(ctx, name, reason, time.Time{})
+}
+
+// SetAsideUntil is SetAside of a directory that this or a later process removes
+// some time after removeAfter, by the database's clock, and never before. With the
+// zero time it is kept. ErrNamespaceNotFound, ErrInvalid.
+func (db *DB) SetAsideUntil(ctx context.Context, name, reason string, removeAfter time.Time) error {
 	if !ValidName(name) {
 		return fmt.Errorf("%w: %q is no valid name", ErrNamespaceNotFound, name)
+	}
+	ending, err := asideUntil(removeAfter)
+	if err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -131,21 +152,35 @@ func (db *DB) SetAside(ctx context.Context, name, reason string) error {
 		return err
 	}
 	defer end()
-	if err := db.setAside(name, reason); err != nil {
+	if err := db.setAside(name, reason, ending); err != nil {
 		return diskFull(fmt.Errorf("setting namespace %q aside: %w", name, err))
 	}
 	return nil
 }
 
-// setAside moves the directory of a name that is being switched.
-func (db *DB) setAside(name, reason string) error {
+// asideUntil is the end of the name of a directory that may be removed at a time,
+// rounded up to what a name can say; empty for the zero time.
+func asideUntil(at time.Time) (string, error) {
+	if at.IsZero() {
+		return "", nil
+	}
+	at = at.Add(time.Millisecond - time.Nanosecond).Truncate(time.Millisecond).UTC()
+	if at.Year() < 1 || at.Year() > 9999 {
+		return "", fmt.Errorf("%w time %s to remove a directory after: use a year up to 9999", ErrInvalid, at)
+	}
+	return untilMark + at.Format(asideTime), nil
+}
+
+// setAside moves the directory of a name that is being switched. The ending is that
+// of asideUntil.
+func (db *DB) setAside(name, reason, ending string) error {
 	dir := db.dir(name)
 	if _, err := db.opts.FS.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return ErrNamespaceNotFound
 	} else if err != nil {
 		return err
 	}
-	path, err := db.asidePath(name, "-"+slug(reason))
+	path, err := db.asidePath(name, "-"+slug(reason)+ending)
 	if err != nil {
 		return err
 	}
@@ -157,6 +192,23 @@ func (db *DB) setAside(name, reason string) error {
 	}
 	db.opts.Logger.Warn("a namespace's directory was set aside", "namespace", name, "path", path, "reason", reason)
 	return db.writeReason(filepath.Join(path, reasonName), reason)
+}
+
+// removeDueAside removes the directories whose time in aside/ is over.
+func (db *DB) removeDueAside(now time.Time) error {
+	all, err := db.Aside()
+	errs := []error{err}
+	for _, a := range all {
+		if a.RemoveAfter.IsZero() || !now.After(a.RemoveAfter) {
+			continue
+		}
+		if err := db.removeDir(a.Path); err != nil {
+			errs = append(errs, fmt.Errorf("removing %s, whose time is over: %w", a.Path, err))
+			continue
+		}
+		db.opts.Logger.Info("a namespace's directory that was set aside is removed: its time is over", "namespace", a.Namespace, "path", a.Path, "reason", a.Reason)
+	}
+	return errors.Join(errs...)
 }
 
 // asidePath is a path in aside/, which is made, that nothing has yet. The ending

@@ -23,7 +23,7 @@ type checkpoint struct {
 	Uploads map[string]int64 `json:"uploads,omitempty"`
 }
 
-const checkpointFormat = 1
+const checkpointFormat = codec.CheckpointFormat
 
 // readCheckpoint reads the tree's own account; a new tree has none.
 func readCheckpoint(r btree.Reader) (c checkpoint, found bool, err error) {

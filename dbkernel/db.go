@@ -38,8 +38,9 @@ type DB struct {
 	relieved   signal        // memory went down
 	requests   requestPool
 
-	started   time.Time
-	scrubbing atomic.Bool // housekeeping has a scrub under way
+	started      time.Time
+	scrubbing    atomic.Bool // housekeeping has a scrub under way
+	tidyingAside atomic.Bool // housekeeping removes what was set aside for a time
 
 	making sync.Mutex // held while a namespace's files are made, before mu
 

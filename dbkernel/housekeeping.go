@@ -8,6 +8,7 @@ import (
 const (
 	housekeepingInterval = time.Second
 	trimEvery            = 10 // rounds
+	asideEvery           = 60 // rounds
 )
 
 // keepHouse does what no request waits for: expiries, idle namespaces, timed
@@ -26,7 +27,24 @@ func (db *DB) keepHouse(ctx context.Context) {
 			n.keepHouse(ctx, now, round%trimEvery == 0)
 		}
 		db.scrubDue(ctx, now)
+		if round%asideEvery == 1 {
+			db.tidyAside(now)
+		}
 	}
+}
+
+// tidyAside removes what was set aside for a time. A large directory takes a while,
+// so nobody waits for it but the close.
+func (db *DB) tidyAside(now time.Time) {
+	if db.tidyingAside.Swap(true) {
+		return
+	}
+	db.wg.Go(func() {
+		defer db.tidyingAside.Store(false)
+		if err := db.removeDueAside(now); err != nil {
+			db.opts.Logger.Error("tidying up what was set aside failed; it is tried again in a minute", "error", err)
+		}
+	})
 }
 
 // keepHouse starts what there is to do. A namespace that is slow, or stuck, does
@@ -48,6 +66,7 @@ func (n *Namespace) keepHouse(ctx context.Context, now time.Time, trim bool) {
 		n.expireTransactions(now)
 		n.expireDue(ctx, now.UnixNano())
 		if trim {
+			n.tendHolds()
 			n.trim()
 		}
 		if hot {

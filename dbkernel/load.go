@@ -24,6 +24,9 @@ func (n *Namespace) load() (err error) {
 	if engine := n.opts.Load().Storage.Engine; engine != n.meta.Engine {
 		return fmt.Errorf("%w: it was made with engine %q, the configuration says %q: set storage.engine back", ErrInvalid, n.meta.Engine, engine)
 	}
+	if err := n.loadHolds(); err != nil {
+		return err
+	}
 	tree, err := n.openTree()
 	if err != nil {
 		return asDamage(err)

@@ -1,11 +1,9 @@
 package dbkernel
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -15,9 +13,8 @@ import (
 	"github.com/unisondb/unisondb/dbkernel/vfs"
 )
 
-// metaFormat is the format of meta.json, and with it of the namespace's whole
-// directory, that this build writes. It reads no newer one.
-const metaFormat = 1
+// metaFormat is the format of meta.json that this build writes, and the newest it reads.
+const metaFormat = codec.MetaFormat
 
 // meta is a namespace's meta.json. It is replaced as a whole and durable before
 // anything relies on it.
@@ -36,7 +33,7 @@ type meta struct {
 
 const (
 	metaName  = "meta.json"
-	metaMagic = "unisondb-namespace"
+	metaMagic = codec.MetaMagic
 	// tmpEnding ends the name of a file that isn't complete yet.
 	tmpEnding = ".tmp"
 )
@@ -61,7 +58,7 @@ func readMeta(fsys vfs.FS, dir string) (m meta, err error) {
 	if version.Format > metaFormat {
 		return m, fmt.Errorf("%w: %s has format %d, this build reads up to %d: use a newer build; nothing was touched", ErrNewerFormat, name, version.Format, metaFormat)
 	}
-	if err := checkMetaSum(b); err != nil {
+	if err := codec.CheckSeal(b); err != nil {
 		return m, fmt.Errorf("%w: %s %w: restore it from a backup, or set the directory aside and let the namespace be replicated again", ErrDamaged, name, err)
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
@@ -70,33 +67,13 @@ func readMeta(fsys vfs.FS, dir string) (m meta, err error) {
 	return m, nil
 }
 
-// metaSum ends meta.json: the CRC-32C of all bytes before it. An epoch number
-// that has changed on the disk would be used a second time.
-const (
-	metaSum    = ",\n  \"crc32c\": \"%08x\"\n}\n"
-	metaSumLen = len(metaSum) - len("%08x") + 8
-)
-
-func withMetaSum(b []byte) []byte {
-	b = bytes.TrimSuffix(b, []byte("\n}"))
-	return fmt.Appendf(b, metaSum, crc32.Checksum(b, codec.Castagnoli))
-}
-
-func checkMetaSum(b []byte) error {
-	at := max(len(b)-metaSumLen, 0)
-	if want := fmt.Sprintf(metaSum, crc32.Checksum(b[:at], codec.Castagnoli)); string(b[at:]) != want {
-		return errors.New("doesn't have the checksum that it should")
-	}
-	return nil
-}
-
 func (m meta) write(fsys vfs.FS, dir string) error {
 	m.Magic = metaMagic
 	b, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
 	}
-	return replaceFile(fsys, filepath.Join(dir, metaName), withMetaSum(b))
+	return replaceFile(fsys, filepath.Join(dir, metaName), codec.Seal(b))
 }
 
 // readFile reads a whole file.

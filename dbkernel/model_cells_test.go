@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/unisondb/unisondb/dbkernel/inspect"
 	"github.com/unisondb/unisondb/dbkernel/internal/codec"
 	"github.com/unisondb/unisondb/dbkernel/vfs"
 )
@@ -236,7 +237,7 @@ func TestDescribeModelCells(t *testing.T) {
 	var b codec.Builder
 	b.Put(codec.ModelKey("vector", []byte("k")), []byte("v"), codec.Expiry{})
 	b.Delete(codec.ModelKey("vector", []byte("\xff")))
-	got, err := json.Marshal(describe(b.Seal(1, 1, 1)).Ops)
+	got, err := json.Marshal(inspect.Describe(b.Seal(1, 1, 1)).Ops)
 	if err != nil {
 		t.Fatal(err)
 	}

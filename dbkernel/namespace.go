@@ -62,6 +62,7 @@ type Namespace struct {
 	queue  queue
 	flush  flusher
 	pins   pinSet
+	holds  holds
 	limits limits
 	txs    txSet
 	reads  objectReads
@@ -332,6 +333,9 @@ func (n *Namespace) end(cause error) error {
 	var errs []error
 	if hot && n.frozen.Load() == nil && errors.Is(cause, ErrClosed) {
 		errs = append(errs, n.flushAll(context.Background()))
+	}
+	if errors.Is(cause, ErrClosed) {
+		n.keepHolds()
 	}
 	n.queue.close()
 	n.flush.stop()

@@ -195,13 +195,14 @@ func (t *Tail) isClosed() bool {
 }
 
 // trim removes what nobody needs from the log: behind the checkpoint, and
-// behind the pins that are within their caps.
+// behind the pins that are within their caps. What is held goes by size only.
 func (n *Namespace) trim() {
 	o := n.opts.Load().Storage.Retention
 	now := n.db.opts.Clock()
 	removed, err := n.log.Trim(wal.TrimPolicy{
 		Keep:   min(n.point.Load().LSN+1, n.pinned(o, now)),
 		Before: now.Add(-o.MaxAge).UnixNano(), MaxBytes: o.MaxBytes, MinSegments: o.MinSegments,
+		Held: n.holds.from(), HeldBytes: o.PinMaxBytes,
 	})
 	if errors.Is(err, wal.ErrClosed) {
 		return // housekeeping came late
@@ -210,6 +211,10 @@ func (n *Namespace) trim() {
 		n.logger.Error("trimming the log failed", "error", err)
 	} else if removed > 0 {
 		n.forgetLogDamage()
+		if first := n.log.FirstLSN(); n.holds.brokenBy(first) {
+			n.logger.Warn("the log's byte limits took what was held for one who hasn't acknowledged it: that one will take a snapshot", "first_lsn", first)
+			n.db.event(n, EventPinBroken, fmt.Errorf("the log begins at LSN %d, above what is held", first))
+		}
 		n.logger.Debug("log trimmed", "segments", removed, "first_lsn", n.log.FirstLSN())
 	}
 }

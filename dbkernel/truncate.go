@@ -70,6 +70,9 @@ func (db *DB) truncate(ctx context.Context, name string, after uint64, reason st
 	}
 	path, err := db.writeAside(log, name, after+1, reason)
 	if err == nil {
+		err = db.lowerHolds(dir, after)
+	}
+	if err == nil {
 		err = log.TruncateAfter(after, func([]byte) error { return nil }) // they are in the file
 	}
 	if err = errors.Join(err, log.Close()); err != nil {

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/unisondb/unisondb/dbkernel/inspect"
 	"github.com/unisondb/unisondb/dbkernel/vfs"
 )
 
@@ -33,7 +34,7 @@ func replicaOf(t testing.TB, owner *Namespace) (*DB, *Namespace) {
 	return db, n
 }
 
-func readLines(t testing.TB, fsys vfs.FS, path string) (records []asideRecord) {
+func readLines(t testing.TB, fsys vfs.FS, path string) (records []inspect.Record) {
 	t.Helper()
 	b, err := readFile(fsys, path)
 	if err != nil {
@@ -41,7 +42,7 @@ func readLines(t testing.TB, fsys vfs.FS, path string) (records []asideRecord) {
 	}
 	lines := bufio.NewScanner(bytes.NewReader(b))
 	for lines.Scan() {
-		var rec asideRecord
+		var rec inspect.Record
 		d := json.NewDecoder(bytes.NewReader(lines.Bytes()))
 		d.DisallowUnknownFields()
 		if err := d.Decode(&rec); err != nil {
@@ -124,10 +125,10 @@ func TestTruncate(t *testing.T) {
 		t.Errorf("%+v", lost)
 	}
 	row := records[lostAt-a.FirstLSN]
-	if i := slices.IndexFunc(row.Ops, func(o asideOp) bool { return o.Op == "put" }); i < 0 || *row.Ops[i].Column != "col" || string(row.Ops[i].KeyBase64) != "row\xff" {
+	if i := slices.IndexFunc(row.Ops, func(o inspect.Op) bool { return o.Op == "put" }); i < 0 || *row.Ops[i].Column != "col" || string(row.Ops[i].KeyBase64) != "row\xff" {
 		t.Errorf("%+v", row)
 	}
-	if i := slices.IndexFunc(row.Ops, func(o asideOp) bool { return o.Op == "delete_row" }); i < 0 || *row.Ops[i].Key != "other" {
+	if i := slices.IndexFunc(row.Ops, func(o inspect.Op) bool { return o.Op == "delete_row" }); i < 0 || *row.Ops[i].Key != "other" {
 		t.Errorf("%+v", row)
 	}
 	if raw, _ := readFile(db.opts.FS, a.Path); !strings.Contains(string(raw), base64.StdEncoding.EncodeToString([]byte("bytes"))) {

@@ -34,9 +34,17 @@ type Acceptor struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
 
-	mu    sync.Mutex
-	sinks map[string]*Sink
-	wg    sync.WaitGroup // goroutines that wait for an offer
+	mu       sync.Mutex
+	sinks    map[string]*Sink
+	accepted map[*acceptance]struct{} // streams that are being received
+	wg       sync.WaitGroup           // goroutines that wait for an offer
+}
+
+// acceptance is a stream that is being received.
+type acceptance struct {
+	namespace string
+	cancel    context.CancelCauseFunc
+	ended     chan struct{}
 }
 
 // NewAcceptor makes an acceptor. It starts nothing.
@@ -46,7 +54,7 @@ func NewAcceptor(o AcceptorOptions) *Acceptor {
 			return fmt.Errorf("this node doesn't take namespace %q from node %q: let it follow that node instead, or offer it to its hub", namespace, nodeID)
 		}
 	}
-	a := &Acceptor{o: o, sinks: make(map[string]*Sink)}
+	a := &Acceptor{o: o, sinks: map[string]*Sink{}, accepted: map[*acceptance]struct{}{}}
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
 	return a
 }
@@ -140,8 +148,63 @@ func (a *Acceptor) receive(stream AcceptedStream, o offer) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(a.ctx, func() { cancel(context.Cause(a.ctx)) })()
-	_, err := a.sink(o.namespace).Run(ctx, cancel, stream, o.nodeID)
+	s, leave := a.begin(o.namespace, cancel)
+	defer leave()
+	_, err := s.Run(ctx, cancel, stream, o.nodeID)
 	return err
+}
+
+// begin is the sink of a stream, which Drop ends.
+func (a *Acceptor) begin(namespace string, cancel context.CancelCauseFunc) (s *Sink, leave func()) {
+	s = a.sink(namespace)
+	one := &acceptance{namespace: namespace, cancel: cancel, ended: make(chan struct{})}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.sinks[namespace] != s { // dropped meanwhile
+		cancel(errNotReceived)
+	}
+	a.accepted[one] = struct{}{}
+	return s, func() {
+		a.mu.Lock()
+		delete(a.accepted, one)
+		a.mu.Unlock()
+		close(one.ended)
+	}
+}
+
+var errNotReceived = refuseForNow(CodeOfferRefused, "this node doesn't receive the namespace any more: offer it to the hub that does")
+
+// Drop ends the streams of a namespace, waits until nothing touches it any more, and
+// forgets how it did. Whether a new offer is taken is for Accept to say.
+func (a *Acceptor) Drop(namespace string) {
+	a.mu.Lock()
+	s := a.sinks[namespace]
+	delete(a.sinks, namespace)
+	var running []*acceptance
+	for one := range a.accepted {
+		if one.namespace == namespace {
+			running = append(running, one)
+		}
+	}
+	a.mu.Unlock()
+	for _, one := range running {
+		one.cancel(errNotReceived)
+		<-one.ended
+	}
+	if s != nil {
+		s.Wait()
+	}
+}
+
+// Owner is what is known of the owner of a namespace that is received; zero where it isn't.
+func (a *Acceptor) Owner(namespace string) OwnerReport {
+	a.mu.Lock()
+	s := a.sinks[namespace]
+	a.mu.Unlock()
+	if s == nil {
+		return OwnerReport{}
+	}
+	return s.Owner()
 }
 
 func (a *Acceptor) sink(namespace string) *Sink {

@@ -1,6 +1,7 @@
 package replicator
 
 import (
+	"errors"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -8,15 +9,17 @@ import (
 )
 
 // authorize asks whether the follower may have what its hello names, whatever the
-// stream is for.
+// stream is for. Who refuses says by a *Refusal that this may change by itself.
 func (c *conversation) authorize(h hello) error {
 	if c.o.Authorize == nil {
 		return nil
 	}
-	if err := c.o.Authorize(c.stream.Context(), h.nodeID, h.namespace); err != nil {
-		return refuse(CodeForbidden, "%v", err).because(err)
+	err := c.o.Authorize(c.stream.Context(), h.nodeID, h.namespace)
+	var refusal *Refusal
+	if err == nil || errors.As(err, &refusal) {
+		return err
 	}
-	return nil
+	return refuse(CodeForbidden, "%v", err).because(err)
 }
 
 // tlsFailure finds what credentials said of a connection that came to nothing. gRPC

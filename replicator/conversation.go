@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/unisondb/unisondb/dbkernel"
 	dbv1 "github.com/unisondb/unisondb/sdk/proto/db/v1"
 )
@@ -103,8 +105,25 @@ func (c *conversation) acknowledge(ack *dbv1.Ack) error {
 	}
 	if p.follower.acknowledged(ack) {
 		p.reader.Ack(durable)
+		c.hold(p.follower.log, durable)
 	}
 	return nil
+}
+
+// hold has the log of an offered namespace kept from what the other end has on.
+func (c *conversation) hold(log SourceLog, durable uint64) {
+	if c.offered != "" && c.o.HoldName != "" {
+		holdFor(c.o.Logger, c.offered, log, c.o.HoldName, durable)
+	}
+}
+
+// holdFor reports whether the log is held from now on.
+func holdFor(logger hclog.Logger, namespace string, log SourceLog, name string, lsn uint64) bool {
+	err := log.HoldFor(name, lsn)
+	if err != nil && !errors.Is(err, dbkernel.ErrClosed) && !errors.Is(err, dbkernel.ErrSuperseded) {
+		logger.Warn("what the other end hasn't acknowledged may be trimmed by age", "namespace", namespace, "error", err)
+	}
+	return err == nil
 }
 
 // send answers the hello and then sends what it asks for.

@@ -110,6 +110,38 @@ func TestFailoverInTime(t *testing.T) {
 	}
 }
 
+// TestFailoverFromACutOffSource: a source that lives and is itself cut off from the hub is left for
+// one that isn't; where all are, nobody goes from one to the other all the time.
+func TestFailoverFromACutOffSource(t *testing.T) {
+	failedOver(t, []string{"a", "b"}, func(f *failover) {
+		cut := func(n string, cut bool) {
+			f.network.Block("hub", n, cut)
+			f.network.Block(n, "hub", cut)
+		}
+		f.slow.Store(0)
+		cut("a", true)
+		time.Sleep(10 * time.Second)
+		if gap := time.Duration(f.slow.Load()); gap > 8*time.Second || gap == 0 {
+			t.Errorf("no record for %v", gap)
+		}
+		if st := f.edge.status(); st.Source != "b" || !st.Connected {
+			t.Errorf("%+v", st)
+		}
+		cut("b", true)
+		before := f.edge.status().Reconnects
+		time.Sleep(30 * time.Minute)
+		if n := f.edge.status().Reconnects - before; n > 150 {
+			t.Errorf("%d streams in half an hour in which no source had anything new", n)
+		}
+		cut("a", false)
+		time.Sleep(10 * time.Minute)
+		if st := f.edge.status(); st.Source != "a" || !st.Connected || st.Lag.Owner.Behind > 5*time.Second {
+			t.Errorf("%+v", st)
+		}
+		cut("b", false)
+	})
+}
+
 // TestFailoverPastDeadAddresses: each address that can't be reached costs half a second.
 func TestFailoverPastDeadAddresses(t *testing.T) {
 	failedOver(t, []string{"a", "void", "nowhere", "b"}, func(f *failover) {

@@ -31,7 +31,8 @@ type diskNode struct {
 	rate    *rate.Limiter
 	// memtable is large where a checkpoint mustn't come before the test wants one.
 	memtable int64
-	logBytes int64 // that the log is trimmed to
+	logBytes int64         // that the log is trimmed to
+	logAge   time.Duration // likewise; 0: the default
 	accepted atomic.Pointer[dbkernel.Lineage]
 	chunks   *chunkCount // that the node has sent
 	sources  []string    // that it follows
@@ -111,6 +112,9 @@ func (n *diskNode) start(sources ...string) {
 	storage := dbkernel.DefaultStorage()
 	storage.Engine, storage.SegmentSize, storage.MemtableSize = dbkernel.EngineMemory, dbkernel.MinSegmentSize, n.memtable
 	storage.Retention.MaxBytes, storage.Retention.MinSegments = n.logBytes, 1
+	if n.logAge != 0 {
+		storage.Retention.MaxAge, storage.Retention.PinMaxAge = n.logAge, n.logAge
+	}
 	if err := db.Configure(ns, dbkernel.NamespaceOptions{Replica: n.replica, Storage: storage}); err != nil {
 		n.t.Fatal(err)
 	}
@@ -263,7 +267,7 @@ func (n *diskNode) await(what string, ok func() bool) {
 	for !ok() {
 		if time.Now().After(deadline) {
 			st := ""
-			if n.upstream != nil {
+			if n.upstream != nil && len(n.sources) > 0 {
 				st = fmt.Sprintf("%+v", n.status())
 			}
 			if got := n.ns(); got != nil {

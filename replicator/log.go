@@ -16,6 +16,9 @@ type SourceLog interface {
 	// the log under name until closed. dbkernel.ErrTrimmed where the log
 	// doesn't reach back to from; dbkernel.ErrGap where from is beyond the end + 1.
 	Tail(name string, from uint64) (Reader, error)
+	// HoldFor says durably, under a name, up to where one who isn't connected all the
+	// time has the log: age trims nothing above. It is cheap but for a name's first call.
+	HoldFor(name string, lsn uint64) error
 
 	// SnapshotCost says roughly what following costs in bytes: by the log, from
 	// its first record on, and by a snapshot.

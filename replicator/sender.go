@@ -23,6 +23,7 @@ func (c *conversation) follow(ctx context.Context, h hello, log SourceLog, pin R
 	limit := c.limits.enter(h.nodeID)
 	defer c.limits.leave(h.nodeID)
 	c.peer.Store(&peer{follower: f, reader: pin})
+	c.hold(log, from-1)
 
 	s := sender{
 		conversation: c, log: log, follower: f, sent: reach{next: from}, most: h.maxPart, limit: limit,

@@ -49,6 +49,9 @@ type SourceOptions struct {
 	// Acks is told what followers make durable; the Sources of a node share one.
 	// nil: one that nobody asks.
 	Acks *Acks
+	// HoldName is the name under which what is offered is held in the log, across restarts,
+	// until the one that takes it has acknowledged it; empty: it is pinned while a stream is up.
+	HoldName string
 	// Compression is CompressionZstd, which is also what "" means, or CompressionNone.
 	Compression string
 	// FollowerBytesPerSecond bounds the records that are sent to one node, over all

@@ -102,7 +102,7 @@ func NewUpstream(o UpstreamOptions) (*Upstream, error) {
 	}
 	u.source = NewSource(SourceOptions{
 		NodeID: o.NodeID, Store: o.Store, Logger: o.Logger, Clock: o.Clock, Heartbeat: o.Heartbeat,
-		Compression: o.Compression, Acks: o.Acks, FollowerBytesPerSecond: o.FollowerBytesPerSecond, SnapshotRate: o.SnapshotRate,
+		HoldName: HoldName, Compression: o.Compression, Acks: o.Acks, FollowerBytesPerSecond: o.FollowerBytesPerSecond, SnapshotRate: o.SnapshotRate,
 	})
 	for _, ns := range o.Namespaces {
 		u.Follow(ns)
@@ -373,10 +373,12 @@ func (u *Upstream) keep(p *pursuit) {
 	log := u.o.Logger.With("namespace", p.namespace)
 	b := backoff{n: len(u.conns), rand: u.o.Rand}
 	home := homing{wait: homeFirst, rand: u.o.Rand}
+	patience := cutOffFirst
 	var said string
-	for p.ctx.Err() == nil {
+	for held := p.sink != nil; p.ctx.Err() == nil; {
+		held = held || u.hold(p.namespace)
 		address := u.o.Addresses[b.address]
-		progress, back, err := u.try(p, b.address, home.after())
+		progress, back, err := u.try(p, b.address, home.after(), patience)
 		if p.ctx.Err() != nil {
 			return
 		}
@@ -387,6 +389,10 @@ func (u *Upstream) keep(p *pursuit) {
 		}
 		if progress && errors.Is(err, errNextStream) {
 			continue
+		}
+		var cut *cutOff
+		if errors.As(err, &cut) {
+			patience = cut.patience(patience)
 		}
 		home.left(b.address, progress)
 		if p.sink != nil {
@@ -405,6 +411,17 @@ func (u *Upstream) keep(p *pursuit) {
 	}
 }
 
+// HoldName is the name under which the log of a namespace that is offered is held for the
+// upstream, by dbkernel's HoldFor, across restarts and whichever address takes it.
+const HoldName = "upstream"
+
+// hold has the log of a namespace that is offered kept for the upstream, before that one
+// was ever reached. It reports whether it is.
+func (u *Upstream) hold(namespace string) bool {
+	log, err := u.o.Store.Open(namespace)
+	return err == nil && holdFor(u.o.Logger, namespace, log, HoldName, 0)
+}
+
 // connectPatience is how long an attempt waits for a connection where there
 // are other addresses. The connection is worked on meanwhile, so that one that takes
 // longer is there when its address has its turn again.
@@ -412,7 +429,7 @@ const connectPatience = 500 * time.Millisecond
 
 // try makes one attempt; when it returns, its stream is cut. back, if not nil, is an
 // earlier address that can be reached, for which the stream was given up.
-func (u *Upstream) try(p *pursuit, i int, homeAfter time.Duration) (progress bool, back *int, err error) {
+func (u *Upstream) try(p *pursuit, i int, homeAfter, cutOffAfter time.Duration) (progress bool, back *int, err error) {
 	ctx, cancel := context.WithCancelCause(p.ctx)
 	defer cancel(nil)
 	patience := helloTimeout
@@ -425,11 +442,18 @@ func (u *Upstream) try(p *pursuit, i int, homeAfter time.Duration) (progress boo
 	if i > 0 {
 		p.wg.Go(func() { u.lookHome(ctx, cancel, i, homeAfter) })
 	}
+	if p.sink != nil && len(u.conns) > 1 {
+		p.wg.Go(func() { u.watchSource(ctx, cancel, p.sink, i, cutOffAfter) })
+	}
 	client := dbv1.NewReplicationClient(firstContact{u.conns[i], connecting})
 	progress, err = p.attempt(ctx, cancel, client, i)
 	var found *reachable
 	if errors.As(context.Cause(ctx), &found) {
 		return progress, &found.address, nil
+	}
+	var cut *cutOff
+	if errors.As(context.Cause(ctx), &cut) {
+		return progress, nil, cut
 	}
 	return progress, nil, refusalOf(err)
 }

@@ -78,13 +78,15 @@ func (osFS) Lock(name string) (io.Closer, error) {
 	return f, nil
 }
 
-func flock(f *os.File) error {
+func flock(f *os.File) error { return flockAs(f, syscall.LOCK_EX) }
+
+func flockAs(f *os.File, how int) error {
 	rc, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
 	err = control(rc, func(fd int) error {
-		return syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB)
+		return syscall.Flock(fd, how|syscall.LOCK_NB)
 	})
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return fmt.Errorf("%s: %w", f.Name(), ErrLocked)
@@ -168,4 +170,18 @@ func (f *osFile) extend(off, n int64) error {
 		at += int64(m)
 	}
 	return nil
+}
+
+// ShareLock takes a shared lock on a file of the operating system that Lock takes an
+// exclusive one on. The file must be there, and stays as it is. ErrLocked,
+// fs.ErrNotExist.
+func ShareLock(name string) (io.Closer, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := flockAs(f, syscall.LOCK_SH); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }

@@ -67,11 +67,24 @@ func openBoltTree(o Options, path string) (*boltTree, error) {
 	if err := makeBolt(o.Dir, path); err != nil {
 		return nil, err
 	}
-	db, err := openBoltFile(path, o.MapSize)
+	db, err := openBoltFile(path, o.MapSize, false)
 	if err != nil {
 		return nil, err
 	}
 	return &boltTree{name: o.Name, path: path, log: o.Logger, db: db, gate: newGate(boltSnapshots)}, nil
+}
+
+// readBolt opens a tree that is only read.
+func readBolt(o Options) (ReadTree, error) {
+	path := filepath.Join(o.Dir, boltDataFile)
+	db, err := (*bolt.DB)(nil), missing(path)
+	if err == nil {
+		db, err = openBoltFile(path, 0, true)
+	}
+	if err != nil {
+		return nil, advise(path, boltErr(err))
+	}
+	return &boltTree{name: o.Name, path: path, log: o.Logger, db: db, gate: newGate(boltSnapshots), failed: errOnlyRead}, nil
 }
 
 // makeBolt makes a file with an empty bucket where there is none. It gets its
@@ -106,13 +119,14 @@ func makeBolt(dir, path string) error {
 }
 
 // openBoltFile opens a file that exists.
-func openBoltFile(path string, mapSize int64) (db *bolt.DB, err error) {
+func openBoltFile(path string, mapSize int64, readOnly bool) (db *bolt.DB, err error) {
 	if err := checkBoltFile(path); err != nil {
 		return nil, err
 	}
 	var file *os.File
 	o := &bolt.Options{
 		Timeout:      boltLockWait,
+		ReadOnly:     readOnly,
 		FreelistType: bolt.FreelistMapType,
 		// With a map of this size from the start, reads seldom wait for a larger
 		// one. bbolt maps what is there and reserves the rest.

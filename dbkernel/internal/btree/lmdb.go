@@ -90,11 +90,45 @@ func openLMDBTree(o Options, path string) (*lmdbTree, error) {
 	if o.Noted {
 		name = o.Name
 	}
-	env, err := newLMDBEnv(o.Dir, name, mapSizeFor(o.MapSize, info.Size()))
+	env, err := newLMDBEnv(o.Dir, name, mapSizeFor(o.MapSize, info.Size()), 0)
 	if err != nil {
 		return nil, err
 	}
 	t := &lmdbTree{name: o.Name, dir: o.Dir, log: o.Logger, env: env, gate: newGate(lmdbSnapshots)}
+	if err := t.prepare(); err != nil {
+		_ = env.Close() // nothing was written
+		return nil, err
+	}
+	return t, nil
+}
+
+// readLMDB opens a tree that is only read. It leaves LMDB's lock file alone: whoever
+// calls this keeps writers away.
+func readLMDB(o Options) (ReadTree, error) {
+	path := filepath.Join(o.Dir, lmdbDataFile)
+	t, err := readLMDBTree(o, path)
+	if err != nil {
+		return nil, advise(path, lmdbErr(err))
+	}
+	return t, nil
+}
+
+func readLMDBTree(o Options, path string) (*lmdbTree, error) {
+	if err := missing(path); err != nil {
+		return nil, err
+	}
+	if err := lmdb.CheckFile(path); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	env, err := newLMDBEnv(o.Dir, "", mapSizeFor(0, info.Size()), lmdb.Readonly|lmdb.NoLock)
+	if err != nil {
+		return nil, err
+	}
+	t := &lmdbTree{name: o.Name, dir: o.Dir, log: o.Logger, env: env, gate: newGate(lmdbSnapshots), failed: errOnlyRead}
 	if err := t.prepare(); err != nil {
 		_ = env.Close() // nothing was written
 		return nil, err
@@ -115,7 +149,7 @@ func makeLMDB(dir, path string) error {
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		return err
 	}
-	env, err := newLMDBEnv(tmp, "", 0)
+	env, err := newLMDBEnv(tmp, "", 0, 0)
 	if err != nil {
 		return err
 	}
@@ -135,7 +169,7 @@ func makeLMDB(dir, path string) error {
 	return syncPath(dir)
 }
 
-func newLMDBEnv(dir, name string, mapSize int64) (*lmdb.Env, error) {
+func newLMDBEnv(dir, name string, mapSize int64, flags uint) (*lmdb.Env, error) {
 	env, err := lmdb.NewEnv()
 	if err != nil {
 		return nil, err
@@ -146,7 +180,7 @@ func newLMDBEnv(dir, name string, mapSize int64) (*lmdb.Env, error) {
 		err = env.SetMapSize(mapSize)
 	}
 	if err == nil {
-		err = env.Open(dir, lmdb.NoTLS, 0o600)
+		err = env.Open(dir, lmdb.NoTLS|flags, 0o600)
 	}
 	if err != nil {
 		_ = env.Close() // a failed Open has closed it already

@@ -18,6 +18,8 @@ const (
 	NoTLS       = C.MDB_NOTLS
 	NoReadahead = C.MDB_NORDAHEAD
 	NoMemInit   = C.MDB_NOMEMINIT
+	// NoLock leaves the lock file alone: the caller keeps writers away.
+	NoLock = C.MDB_NOLOCK
 	// NoSync and NoMetaSync give up durability, NoSync the file's integrity at a
 	// power cut as well. They are here for measurements.
 	NoSync     = C.MDB_NOSYNC

@@ -26,12 +26,16 @@ func (l *Log) Segments() []SegmentInfo {
 	v := l.view.Load()
 	var infos []SegmentInfo
 	for _, x := range v.extents() {
-		infos = append(infos, SegmentInfo{
-			Number: x.seg.number, Path: x.seg.path, Bytes: x.seg.length, FirstLSN: x.first, LastLSN: x.last,
-			FirstTime: x.firstTime, LastTime: x.lastTime, Closed: x.seg != v.active.seg,
-		})
+		infos = append(infos, x.info(x.seg != v.active.seg))
 	}
 	return infos
+}
+
+func (x extent) info(closed bool) SegmentInfo {
+	return SegmentInfo{
+		Number: x.seg.number, Path: x.seg.path, Bytes: x.seg.length, FirstLSN: x.first, LastLSN: x.last,
+		FirstTime: x.firstTime, LastTime: x.lastTime, Closed: closed,
+	}
 }
 
 // Offset says where the frame lies that holds a record: the segment's number

@@ -6,6 +6,10 @@ type TrimPolicy struct {
 	Before      int64  // segments whose last record is older than this time go, in nanoseconds since 1970
 	MaxBytes    int64  // and the oldest while the log's files are larger; 0: no limit
 	MinSegments int    // never the newest n, the active one included
+	// Held is the first record that age doesn't take, as long as what there is
+	// from its segment on is at most HeldBytes. 0 holds everything.
+	Held      uint64
+	HeldBytes int64
 }
 
 // Trim removes segments from the old end of the log and says how many. Each is
@@ -38,7 +42,8 @@ func (l *Log) mayGo(v *view, p TrimPolicy) bool {
 	if oldest.last >= p.Keep || !l.anchored(v) {
 		return false
 	}
-	return oldest.lastTime < p.Before || (p.MaxBytes > 0 && v.bytes() > p.MaxBytes)
+	held := oldest.last >= p.Held && v.bytes() <= p.HeldBytes
+	return oldest.lastTime < p.Before && !held || (p.MaxBytes > 0 && v.bytes() > p.MaxBytes)
 }
 
 // anchored reports whether the log knows its first LSN after a crash even if

@@ -44,12 +44,19 @@ func verifySegment(x extent, f vfs.File, fn func(problem error)) {
 	if err != nil {
 		fn(err)
 	}
-	s := newScan(w, x.seg.seed, x.first)
-	for s.next <= x.last {
+	walkFrames(newScan(w, x.seg.seed, x.first), x.last, func([]byte) {}, fn)
+}
+
+// walkFrames hands out the records of each good frame up to the record last, and
+// goes on behind a bad one.
+func walkFrames(s *scan, last uint64, records func(chunk []byte), problem func(error)) {
+	for s.next <= last {
 		before := s.end
-		if err := verifyFrame(s); err != nil {
-			fn(err)
-			if !resync(s, x.last, fn) {
+		if body, err := verifyFrame(s); err == nil {
+			records(body)
+		} else {
+			problem(err)
+			if !resync(s, last, problem) {
 				return
 			}
 		}
@@ -59,31 +66,32 @@ func verifySegment(x extent, f vfs.File, fn func(problem error)) {
 	}
 }
 
-// verifyFrame checks the frame at s.end, each record's own CRC included, and
-// steps over it.
-func verifyFrame(s *scan) error {
+// verifyFrame checks the frame at s.end, each record's own CRC included, steps
+// over it, and answers its records, which are valid until the next call.
+func verifyFrame(s *scan) (records []byte, err error) {
 	f, ok, err := s.header(s.end)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !ok || f.isMark() || f.first != s.next {
-		return damaged(s.w.path, s.end, "the frame with LSN %d is bad", s.next)
+		return nil, damaged(s.w.path, s.end, "the frame with LSN %d is bad", s.next)
 	}
 	body, err := s.w.at(s.end+frameHeaderLen, int(f.length))
 	if err != nil {
-		return err
+		return nil, err
 	}
+	records = body
 	for at := s.end + frameHeaderLen; len(body) > 0; {
 		rec, _, rest, err := codec.CutRecord(body)
 		if err != nil {
-			return fmt.Errorf("%s: offset %d: %w", s.w.path, at, err)
+			return nil, fmt.Errorf("%s: offset %d: %w", s.w.path, at, err)
 		}
 		at, body = at+int64(len(rec)), rest
 	}
 	if ok, err := s.take(f); err != nil || !ok {
-		return errors.Join(err, damaged(s.w.path, s.end, "the records of the frame with LSN %d are bad", s.next))
+		return nil, errors.Join(err, damaged(s.w.path, s.end, "the records of the frame with LSN %d are bad", s.next))
 	}
-	return nil
+	return records, nil
 }
 
 // resync goes to the next frame header behind a bad place; false if there is

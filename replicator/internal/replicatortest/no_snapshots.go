@@ -17,6 +17,9 @@ var errNoSnapshots = errors.New("a log in memory has no snapshots")
 // SnapshotCost implements replicator.Log.
 func (NoSnapshots) SnapshotCost() (logBytes, snapshotBytes int64) { return 0, 0 }
 
+// HoldFor implements replicator.Log: nothing trims it by age.
+func (NoSnapshots) HoldFor(string, uint64) error { return nil }
+
 // ReadChunk implements replicator.Log.
 func (NoSnapshots) ReadChunk(context.Context, dbkernel.KeyRange, int) (dbkernel.Chunk, error) {
 	return dbkernel.Chunk{}, errNoSnapshots
