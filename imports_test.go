@@ -64,13 +64,19 @@ var sdkMayImport = []string{
 // commands reach a node through sdk/client, and only those that start one know
 // the server.
 var commandMayImport = map[string][]string{
-	"server.go":          {"server", "server/config"},
-	"relayer.go":         {"server", "server/config"},
-	"node.go":            {"server", "server/config"}, // what server.go and relayer.go share
-	"logging.go":         {"server/config"},           // the node's logger, as configured
-	"config_validate.go": {"server/config"},
-	"tls_ca_create.go":   {"server/certs"}, // offline, too
-	"tls_cert_create.go": {"server/certs", "server/acl"},
+	"server.go":            {"server", "server/config"},
+	"relayer.go":           {"server", "server/config"},
+	"node.go":              {"server", "server/config"}, // what server.go and relayer.go share
+	"logging.go":           {"server/config"},           // the node's logger, as configured
+	"config_validate.go":   {"server/config"},
+	"operator_log.go":      {"server/config"}, // offline, too
+	"operator_diagnose.go": {"server/diagnose"},
+	"operator_debug.go":    {"server/diagnose", "server/config"},
+	"tls_ca_create.go":     {"server/certs"}, // offline, too
+	"tls_cert_create.go":   {"server/certs", "server/acl"},
+
+	"operator_snapshot_inspect.go": {"server/topology"}, // offline
+	"operator_raft_recover.go":     {"server/topology"},
 }
 
 // commandMayImportAnywhere is for the offline tools.

@@ -394,6 +394,7 @@ type process struct {
 	config       string
 	binary, role string
 	client       *client.Client
+	launch       func(*exec.Cmd) error // instead of (*exec.Cmd).Start; nil: none
 
 	mu  sync.Mutex
 	cmd *exec.Cmd
@@ -440,7 +441,11 @@ func (p *process) start() {
 	p.cmd.SysProcAttr = dieWithParent()
 	var stderr lockedBuffer
 	p.cmd.Stderr = &stderr
-	if err := p.cmd.Start(); err != nil {
+	launch := (*exec.Cmd).Start
+	if p.launch != nil {
+		launch = p.launch
+	}
+	if err := launch(p.cmd); err != nil {
 		p.t.Fatalf("starting %s: %v", p.name, err)
 	}
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)

@@ -9,12 +9,25 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// newFileMode is the mode of files that commands make, before the umask.
-const newFileMode = 0o666
+// newFileMode is the mode of files that commands make, before the umask, and secretFileMode
+// that of files that hold secrets.
+const (
+	newFileMode    = 0o666
+	secretFileMode = 0o600
+)
 
 // writeFile makes or replaces a file with what fill writes, all or nothing. What
 // isn't a regular file (a device, a pipe) is written to as it stands.
 func writeFile(name string, fill func(io.Writer) error) error {
+	return writeFileAs(name, fill, renameio.WithPermissions(newFileMode), renameio.WithExistingPermissions())
+}
+
+// writeSecretFile is writeFile for what only the file's owner may read, whoever might before.
+func writeSecretFile(name string, fill func(io.Writer) error) error {
+	return writeFileAs(name, fill, renameio.WithStaticPermissions(secretFileMode))
+}
+
+func writeFileAs(name string, fill func(io.Writer) error, permissions ...renameio.Option) error {
 	// Behind a symbolic link it is the file that is replaced, not the link.
 	if target, err := filepath.EvalSymlinks(name); err == nil {
 		name = target
@@ -26,8 +39,7 @@ func writeFile(name string, fill func(io.Writer) error) error {
 	case err == nil && !info.Mode().IsRegular():
 		return writeInPlace(name, fill)
 	}
-	file, err := renameio.NewPendingFile(name, renameio.WithTempDir(filepath.Dir(name)),
-		renameio.WithPermissions(newFileMode), renameio.WithExistingPermissions())
+	file, err := renameio.NewPendingFile(name, append(permissions, renameio.WithTempDir(filepath.Dir(name)))...)
 	if err != nil {
 		return localf("write %s: %w", name, causeOf(err))
 	}

@@ -27,15 +27,48 @@ var leaves = map[string]func(*Meta) leaf{
 	"lob list":   func(m *Meta) leaf { return &lobListCommand{Meta: m} },
 	"lob stat":   func(m *Meta) leaf { return &lobStatCommand{Meta: m} },
 
+	"operator debug":    func(m *Meta) leaf { return &operatorDebugCommand{Meta: m} },
+	"operator diagnose": func(m *Meta) leaf { return &operatorDiagnoseCommand{Meta: m} },
+	"operator reload":   func(m *Meta) leaf { return &operatorReloadCommand{Meta: m} },
+	"operator verify":   func(m *Meta) leaf { return &operatorVerifyCommand{Meta: m} },
+
+	"operator log dump":   func(m *Meta) leaf { return &operatorLogDumpCommand{Meta: m} },
+	"operator log verify": func(m *Meta) leaf { return &operatorLogVerifyCommand{Meta: m} },
+
+	"operator raft list-peers":      func(m *Meta) leaf { return &operatorRaftListPeersCommand{Meta: m} },
+	"operator raft recover":         func(m *Meta) leaf { return &operatorRaftRecoverCommand{Meta: m} },
+	"operator raft remove-peer":     func(m *Meta) leaf { return &operatorRaftRemovePeerCommand{Meta: m} },
+	"operator raft transfer-leader": func(m *Meta) leaf { return &operatorRaftTransferLeaderCommand{Meta: m} },
+
+	"operator snapshot inspect": func(m *Meta) leaf { return &operatorSnapshotInspectCommand{Meta: m} },
+	"operator snapshot restore": func(m *Meta) leaf { return &operatorSnapshotRestoreCommand{Meta: m} },
+	"operator snapshot save":    func(m *Meta) leaf { return &operatorSnapshotSaveCommand{Meta: m} },
+
 	"operator namespace accept": func(m *Meta) leaf { return &operatorNamespaceAcceptCommand{Meta: m} },
 	"operator namespace create": func(m *Meta) leaf { return &operatorNamespaceCreateCommand{Meta: m} },
+	"operator namespace delete": func(m *Meta) leaf { return &operatorNamespaceDeleteCommand{Meta: m} },
 	"operator namespace info":   func(m *Meta) leaf { return &operatorNamespaceInfoCommand{Meta: m} },
 	"operator namespace list":   func(m *Meta) leaf { return &operatorNamespaceListCommand{Meta: m} },
-	"operator plugin info":      func(m *Meta) leaf { return &operatorPluginInfoCommand{Meta: m} },
-	"operator plugin list":      func(m *Meta) leaf { return &operatorPluginListCommand{Meta: m} },
-	"operator plugin reload":    func(m *Meta) leaf { return &operatorPluginReloadCommand{Meta: m} },
-	"operator reload":           func(m *Meta) leaf { return &operatorReloadCommand{Meta: m} },
-	"operator verify":           func(m *Meta) leaf { return &operatorVerifyCommand{Meta: m} },
+	"operator namespace set":    func(m *Meta) leaf { return &operatorNamespaceSetCommand{Meta: m} },
+
+	"operator topology assign":       func(m *Meta) leaf { return &operatorTopologyAssignCommand{Meta: m} },
+	"operator topology set-upstream": func(m *Meta) leaf { return &operatorTopologySetUpstreamCommand{Meta: m} },
+	"operator topology show":         func(m *Meta) leaf { return &operatorTopologyShowCommand{Meta: m} },
+	"operator topology unassign":     func(m *Meta) leaf { return &operatorTopologyUnassignCommand{Meta: m} },
+
+	"operator relayer drain":        func(m *Meta) leaf { return &operatorRelayerDrainCommand{Meta: m} },
+	"operator relayer info":         func(m *Meta) leaf { return &operatorRelayerInfoCommand{Meta: m} },
+	"operator relayer list":         func(m *Meta) leaf { return &operatorRelayerListCommand{Meta: m} },
+	"operator relayer remove":       func(m *Meta) leaf { return &operatorRelayerRemoveCommand{Meta: m} },
+	"operator relayer token":        func(m *Meta) leaf { return &operatorRelayerTokenCommand{Meta: m} },
+	"operator relayer token list":   func(m *Meta) leaf { return &operatorRelayerTokenListCommand{Meta: m} },
+	"operator relayer token revoke": func(m *Meta) leaf { return &operatorRelayerTokenRevokeCommand{Meta: m} },
+
+	"operator plugin deregister": func(m *Meta) leaf { return &operatorPluginDeregisterCommand{Meta: m} },
+	"operator plugin info":       func(m *Meta) leaf { return &operatorPluginInfoCommand{Meta: m} },
+	"operator plugin list":       func(m *Meta) leaf { return &operatorPluginListCommand{Meta: m} },
+	"operator plugin register":   func(m *Meta) leaf { return &operatorPluginRegisterCommand{Meta: m} },
+	"operator plugin reload":     func(m *Meta) leaf { return &operatorPluginReloadCommand{Meta: m} },
 
 	"operator plugin dead-letters list":  func(m *Meta) leaf { return &operatorPluginDeadLettersListCommand{Meta: m} },
 	"operator plugin dead-letters retry": func(m *Meta) leaf { return &operatorPluginDeadLettersRetryCommand{Meta: m} },
@@ -63,12 +96,32 @@ var groups = map[string]groupSpec{
 		about:    "Commands for whoever runs nodes. Those that change a node work on its own machine only, until access control exists.",
 	},
 	"operator namespace": {
-		synopsis: "Make, list and repair namespaces",
-		about:    "Commands for namespaces as a whole.",
+		synopsis: "Make, list, change, delete and repair namespaces",
+		about:    "Commands for namespaces as a whole. Any hub may be asked.",
+	},
+	"operator log": {
+		synopsis: "Read and check a namespace's files",
+		about:    "Commands for the files of a node that doesn't run. None of them changes a byte.",
+	},
+	"operator raft": {
+		synopsis: "List, remove and recover the hubs of a group",
+		about:    "Commands for the group of hubs that runs the control plane. A hub that stands alone is a group of one.",
+	},
+	"operator snapshot": {
+		synopsis: "Save and restore the control plane's state",
+		about:    "Commands for snapshots of what the group of hubs agrees on. They hold no data of namespaces.",
+	},
+	"operator topology": {
+		synopsis: "Say and show which node has what",
+		about:    "Commands for who receives which namespace, and from whom. Any hub may be asked.",
+	},
+	"operator relayer": {
+		synopsis: "List, admit and remove relayers",
+		about:    "Commands for the relayers that have joined the group of hubs. Any hub may be asked.",
 	},
 	"operator plugin": {
-		synopsis: "List and repair notifiers and data models",
-		about:    "Commands for plugins: the notifiers and data models that a node runs as programs of their own.",
+		synopsis: "List, register and repair plugins",
+		about:    "Commands for plugins: the notifiers and data models that nodes run as programs of their own, as their configuration or the group's catalog says.",
 	},
 	"operator plugin dead-letters": {
 		synopsis: "List and retry what a notifier couldn't deliver",

@@ -42,7 +42,7 @@ func (c *configValidateCommand) run(_ context.Context, paths []string) error {
 	}
 	var unbuilt []string
 	if cfg != nil {
-		for _, problem := range cfg.NotBuilt(c.role) {
+		for _, problem := range cfg.NotBuilt() {
 			unbuilt = append(unbuilt, problem.Error())
 		}
 	}

@@ -53,6 +53,8 @@ func answerInWords(e *client.Error) string {
 		text += fmt.Sprintf("; the namespace comes from -namespace or $%s, and '%s status' lists those of the node", envNamespace, Name)
 	case errors.Is(e, client.ErrReadOnly) && e.Owner != "":
 		text += fmt.Sprintf("; its owner is %s", e.Owner)
+	case errors.Is(e, client.ErrNoLeader):
+		text += "; commands that only read take -stale, which shows what the node has itself"
 	case e.RetryAfter > 0:
 		text += fmt.Sprintf("; try again in %v", e.RetryAfter)
 	}

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -54,6 +55,7 @@ func (c *leafCommand) HelpTemplate() string { return "{{.Help}}" }
 
 // Run implements cli.Command.
 func (c *leafCommand) Run(args []string) int {
+	defer c.closeClients()
 	rest, err := parse(c.flagSet(), args)
 	if err == nil {
 		err = c.checkArgs(rest)
@@ -71,14 +73,16 @@ func (c *leafCommand) Run(args []string) int {
 		c.message("Run '%s %s -help' for how it is used.", Name, c.name)
 		return exitUsage
 	case errors.As(err, &silent):
-		return exitFailed
+		return cmp.Or(silent.status, exitFailed)
 	}
 	c.message("Error: %s", c.explain(err, c.spec().writes))
 	return exitFailed
 }
 
 // silentError fails a command that has said already what is wrong.
-type silentError struct{}
+type silentError struct {
+	status int // 0: exitFailed
+}
 
 func (*silentError) Error() string { return "failed" }
 

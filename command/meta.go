@@ -41,6 +41,7 @@ type Meta struct {
 	newNode nodeFactory
 	newDev  devFactory
 
+	clients    []*client.Client
 	connection client.Config // of the flags
 	asJSON     bool
 }
@@ -100,7 +101,16 @@ func (m *Meta) clientOf(address string) (*client.Client, error) {
 	case err != nil:
 		return nil, usagef("%v", err)
 	}
+	m.clients = append(m.clients, c)
 	return c, nil
+}
+
+// closeClients closes the connections of a command that has ended.
+func (m *Meta) closeClients() {
+	for _, c := range m.clients {
+		c.Close()
+	}
+	m.clients = nil
 }
 
 func (m *Meta) getenv(name string) string {

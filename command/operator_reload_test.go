@@ -22,3 +22,15 @@ func TestOperatorReloadRefused(t *testing.T) {
 	h := newHarness(t, answer(http.StatusConflict, `{"error":"nothing was changed:\n  hub.hcl:3: engine in storage was \"lmdb\" and is \"bolt\"","code":"CONFIG_FIXED"}`))
 	h.run("operator", "reload").want(t, exitFailed, "", `hub.hcl:3: engine in storage was "lmdb" and is "bolt" (CONFIG_FIXED)`)
 }
+
+// reload reads the same configuration again.
+func (g *operatorGroup) reload() {
+	var got struct {
+		Success bool
+		Changed []string
+	}
+	g.json(g.hubs[0], &got, "operator", "reload")
+	if !got.Success || len(got.Changed) != 0 {
+		g.t.Errorf("reloaded %+v", got)
+	}
+}

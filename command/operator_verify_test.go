@@ -125,3 +125,12 @@ func TestOperatorVerify(t *testing.T) {
 	})
 	newHarness(t, hub.ServeHTTP).run("operator", "verify").want(t, exitUsage, "", "-with is missing")
 }
+
+// verify compares orders on its owner and on a hub that follows it.
+func (g *operatorGroup) verify() {
+	var got verification
+	g.json(g.hubs[1], &got, "operator", "verify", "-namespace=orders", "-with="+g.hubs[0].URL())
+	if !got.Equal || got.Namespace != "orders" || len(got.Nodes) != 2 || got.Nodes[0].NodeID != "hub-2" || got.Nodes[1].NodeID != "hub-1" {
+		g.t.Errorf("compared %+v", got)
+	}
+}

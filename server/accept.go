@@ -1,18 +1,24 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/server/httpapi"
+	"github.com/unisondb/unisondb/server/internal/placement"
 )
 
 // AcceptLineage lets a namespace that this node follows become one of another
 // lineage. It implements httpapi.Node.
 func (n *Node) AcceptLineage(name string, lineage dbkernel.Lineage) error {
-	if !slices.Contains(n.followed, name) {
+	if n.names.isDisputed(name) {
+		return n.yield(name, lineage)
+	}
+	if at, _ := n.places.get(name); at.role != placement.Follow && at.role != placement.Receive {
 		return n.acceptsNot(name)
 	}
 	s := &n.names
@@ -32,9 +38,24 @@ func (n *Node) AcceptLineage(name string, lineage dbkernel.Lineage) error {
 		return err
 	}
 	n.log.Warn("another lineage was accepted", "namespace", name, "lineage", lineage, "has", here)
-	for _, up := range n.upstreams {
+	for _, up := range n.links.upstreams() {
 		up.Hurry(name)
 	}
+	return nil
+}
+
+// yield sets aside what this node made of a namespace that the group knows as another one, and takes
+// part in that.
+func (n *Node) yield(name string, lineage dbkernel.Lineage) error {
+	if w, ok := n.placing.Wanted(name); !ok || w.Lineage != lineage.String() {
+		return &httpapi.Error{Status: http.StatusConflict, Code: httpapi.CodeNamespaceOwned, Message: fmt.Sprintf(
+			"in the group of hubs namespace %q has lineage %s: accept that one", name, w.Lineage)}
+	}
+	n.log.Warn("another lineage was accepted: what this node made is set aside", "namespace", name, "lineage", lineage, "has", n.names.made(name))
+	if err := n.leave(context.Background(), name, "another lineage was accepted", time.Time{}); err != nil {
+		return err
+	}
+	n.placing.Again(name)
 	return nil
 }
 

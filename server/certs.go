@@ -11,17 +11,21 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/unisondb/unisondb/replicator"
 	"github.com/unisondb/unisondb/server/acl"
 	"github.com/unisondb/unisondb/server/certs"
 	"github.com/unisondb/unisondb/server/config"
 	"github.com/unisondb/unisondb/server/httpapi"
+	"github.com/unisondb/unisondb/server/internal/control"
 	"github.com/unisondb/unisondb/server/internal/metrics"
 	"github.com/unisondb/unisondb/server/rpcapi"
+	"github.com/unisondb/unisondb/server/topology"
 )
 
 // secrets are the certificates of the node's connections; nil where they are plain.
 type secrets struct {
 	http, grpc *certs.Store
+	raft       *certs.Store            // nil: Raft uses that of the gRPC door
 	upstreams  map[string]*certs.Store // by the upstream's name
 	all        []*certs.Store
 	refusals   *acl.Refusals
@@ -46,7 +50,7 @@ func (n *Node) startCerts(context.Context) error {
 		return err
 	}
 	if n.role != RoleRelayer {
-		return nil
+		return n.raftBlockCerts()
 	}
 	for _, u := range n.cfg.Relayer.Upstreams {
 		if u.TLS == nil {
@@ -59,6 +63,18 @@ func (n *Node) startCerts(context.Context) error {
 		s.upstreams[u.Name], s.all = store, append(s.all, store)
 	}
 	return nil
+}
+
+// raftBlockCerts are those of a raft block that has its own.
+func (n *Node) raftBlockCerts() error {
+	if n.cfg.Raft == nil || n.cfg.Raft.TLS == nil {
+		return nil
+	}
+	store, err := certs.Listening("tls of raft", *n.cfg.Raft.TLS, n.certOptions())
+	if err == nil {
+		n.secrets.raft, n.secrets.all = store, append(n.secrets.all, store)
+	}
+	return err
 }
 
 func (n *Node) listeningCerts(kind string, l *config.Listener) (*certs.Store, error) {
@@ -156,16 +172,58 @@ func (n *Node) authorize() func(ctx context.Context, nodeID, namespace string) e
 			"hint", "write a tls block with ca_file and require_client_cert = true in it")
 	}
 	return func(ctx context.Context, nodeID, namespace string) error {
-		cert, remote := rpcapi.PeerOf(ctx)
-		err := r.MayFollow(cert, nodeID, namespace)
-		if err == nil && cert == nil && shown {
-			err = r.WithoutCertificate(namespace)
+		err := n.mayFollow(ctx, r, shown, nodeID, namespace)
+		if err == nil {
+			return nil
 		}
-		if err != nil {
-			n.secrets.refusals.Note(acl.Refusal{Remote: remote, Identity: identityOf(cert, nodeID), Namespace: namespace, Reason: err.Error()})
+		err = n.turnedAway(ctx, nodeID, namespace, err)
+		if n.names.grouped() {
+			// This hub may hear a moment later than others who may follow what.
+			return &replicator.Refusal{Code: replicator.CodeForbidden, Reason: err.Error(), Retryable: true}
 		}
 		return err
 	}
+}
+
+// mayFollow says why a node must not follow a namespace. What the group has goes before the rules
+// of the node's own files, which count where the group doesn't know the namespace.
+func (n *Node) mayFollow(ctx context.Context, r acl.Rules, shown bool, nodeID, namespace string) error {
+	cert, _ := rpcapi.PeerOf(ctx)
+	if err := (acl.Rules{}).MayFollow(cert, nodeID, namespace); err != nil {
+		return err
+	}
+	var s *topology.State
+	if n.group != nil {
+		s = n.group.State()
+	}
+	if s == nil || s.Namespaces[namespace] == nil {
+		if cert == nil && shown {
+			return errors.Join(r.MayFollow(cert, nodeID, namespace), r.WithoutCertificate(namespace))
+		}
+		return r.MayFollow(cert, nodeID, namespace)
+	}
+	node := topology.Node{Kind: topology.KindRelayer, ID: nodeID}
+	if n.isHub(s, cert, nodeID) {
+		node.Kind = topology.KindHub
+	}
+	if err := s.MayFollow(node, nil, namespace); err != nil || cert != nil || !shown || s.Namespaces[namespace].Settings.Replicate == nil {
+		return err
+	}
+	if _, _, shows := control.CredentialOf(ctx); !shows {
+		return acl.Rules{namespace: {}}.WithoutCertificate(namespace)
+	}
+	return n.identified(ctx, nodeID, namespace)
+}
+
+// isHub says whether who asks is a hub: its certificate says so, or the group knows one of its name where
+// certificates say nothing.
+func (n *Node) isHub(s *topology.State, cert *x509.Certificate, nodeID string) bool {
+	if cert != nil {
+		if id, err := acl.OfCertificate(cert); err == nil && id.Kind != "" {
+			return id.Kind == acl.Hub
+		}
+	}
+	return s.Hubs[nodeID] != nil && s.Relayers[nodeID] == nil
 }
 
 // identityOf is who asks: whom the certificate names, or what is claimed without one.

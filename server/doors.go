@@ -25,26 +25,47 @@ func listen(ctx context.Context, kind string, l *config.Listener) (net.Listener,
 	return ln, nil
 }
 
-// startRPC opens the gRPC door.
-func (n *Node) startRPC(ctx context.Context) error {
+// listenRPC takes the gRPC door's port, which others are told before the door opens.
+func (n *Node) listenRPC(ctx context.Context) (err error) {
 	if n.cfg.GRPC == nil {
 		return nil
 	}
-	ln, err := listen(ctx, "grpc", n.cfg.GRPC)
-	if err != nil {
+	if n.rpcSocket, err = listen(ctx, "grpc", n.cfg.GRPC); err != nil {
 		return err
 	}
-	n.rpc = rpcapi.New(rpcapi.Options{NodeID: n.ID(), Store: n.store(), Logger: n.log.Named("rpc"), Owner: n.ownerReport,
-		Credentials: n.secrets.listenerCredentials(), Authorize: n.authorize(),
+	n.addresses.GRPC = n.rpcSocket.Addr().String()
+	n.onStop("the gRPC door's port", func(context.Context) error {
+		if err := n.rpcSocket.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return nil
+}
+
+// startRPC opens the gRPC door.
+func (n *Node) startRPC(context.Context) error {
+	defer n.onStop("the requests under way", n.endRequests) // before the door, which their answers leave by
+	if n.cfg.GRPC == nil {
+		return nil
+	}
+	o := rpcapi.Options{NodeID: n.ID(), Store: n.store(), Logger: n.log.Named("rpc"), Owner: n.ownerReport, Hubs: n.hubs(),
+		Credentials: n.secrets.listenerCredentials(), Authorize: n.authorize(), AcceptOffer: n.acceptOffer,
 		Acks: &n.acks, Compression: n.cfg.Replication.Compression,
-		SnapshotBytesPerSecond: n.cfg.Replication.SnapshotBytesPerSecond, FollowerBytesPerSecond: n.cfg.Replication.FollowerBytesPerSecond})
-	n.addresses.GRPC = ln.Addr().String()
+		SnapshotBytesPerSecond: n.cfg.Replication.SnapshotBytesPerSecond, FollowerBytesPerSecond: n.cfg.Replication.FollowerBytesPerSecond}
+	if n.startDesk() {
+		o.Control = n.desk
+	}
+	n.rpc = rpcapi.New(o)
 	n.wg.Go(func() {
-		if err := n.rpc.Serve(ln); err != nil {
+		if err := n.rpc.Serve(n.rpcSocket); err != nil {
 			n.fail(fmt.Errorf("listener \"grpc\" broke: %w: restart the node", err))
 		}
 	})
 	n.onStop("the gRPC door", n.rpc.Shutdown)
+	if n.desk != nil {
+		n.onStop("the relayers' sessions", func(context.Context) error { n.desk.Interrupt(); return nil })
+	}
 	if store := n.secrets.grpc; store != nil {
 		n.onStop("the gRPC door's handshakes", func(context.Context) error { store.Interrupt(); return nil })
 	}
@@ -57,19 +78,11 @@ func (n *Node) startHTTP(ctx context.Context) error {
 	if n.cfg.HTTP == nil {
 		return nil
 	}
-	o := httpapi.Options{
-		Node: n, Plugins: n.plugins, Logger: n.log.Named("http"), BackupDir: n.path("backups"),
-		Observe: func(o httpapi.Observation) { n.metrics.Request(o.Route, o.Method, o.Status, o.Took) },
-	}
-	if n.cfg.Telemetry.Prometheus {
-		o.Metrics = n.metrics.Handler()
-	}
 	ln, err := listen(ctx, "http", n.cfg.HTTP)
 	if err != nil {
 		return err
 	}
 	ln = n.secrets.secure(ln)
-	n.api = httpapi.New(o)
 	n.addresses.HTTP = ln.Addr().String()
 	srv := httpapi.NewServer(n.api, n.log.Named("http"))
 	n.wg.Go(func() {
@@ -90,6 +103,5 @@ func (n *Node) stopHTTP(ctx context.Context, srv *httpapi.Server) error {
 		n.log.Warn("requests are cut off: they took longer than the time to stop", "error", err)
 		err = srv.Close()
 	}
-	n.api.Wait()
 	return err
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/dbkernel/vfs"
+	"github.com/unisondb/unisondb/server/topology"
 )
 
 // node.json says which node a data directory belongs to. It is replaced as a
@@ -41,12 +42,32 @@ type identity struct {
 	// Accepted are the lineages that an operator lets followed namespaces become.
 	// One stays until it is here, however long its source is away.
 	Accepted map[string]dbkernel.Lineage `json:"accepted,omitempty"`
+	// Placed are the namespaces that the control plane has this node replicate, with where
+	// from: known without it, too, and not taken for one that was made here.
+	Placed map[string]placedCopy `json:"placed,omitempty"`
+	// Cluster is the group of hubs that Placed is from, and Index that of its state. An older
+	// state, as a hub finds it at its start, takes nothing away.
+	Cluster string `json:"cluster,omitempty"`
+	Index   uint64 `json:"index,omitempty"`
+	// Grouped says of a hub that it has seen others in its group: it makes no namespace
+	// that the group doesn't know.
+	Grouped bool `json:"grouped,omitempty"`
+}
+
+// placedCopy is a namespace that this node has from others.
+type placedCopy struct {
+	Receive bool              `json:"receive,omitempty"` // its owner brings it
+	Owner   topology.Node     `json:"owner,omitzero"`
+	Sources []topology.Source `json:"sources,omitempty"`
 }
 
 func (id identity) clone() identity {
-	id.Made, id.Accepted = maps.Clone(id.Made), maps.Clone(id.Accepted)
+	id.Made, id.Accepted, id.Placed = maps.Clone(id.Made), maps.Clone(id.Accepted), maps.Clone(id.Placed)
 	if id.Accepted == nil {
 		id.Accepted = map[string]dbkernel.Lineage{}
+	}
+	if id.Placed == nil {
+		id.Placed = map[string]placedCopy{}
 	}
 	return id
 }

@@ -8,9 +8,12 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/dbkernel/vfs"
 	"github.com/unisondb/unisondb/server/config"
+	"github.com/unisondb/unisondb/server/topology"
 )
 
 const testDir = "/data/node"
@@ -27,6 +30,8 @@ func memoryNode(t *testing.T, fsys vfs.FS) *Node {
 		t.Fatal(err)
 	}
 	n.fs = fsys
+	log := raft.NewInmemStore()
+	n.groupStores = &topology.Stores{Log: log, Stable: log, Snapshots: raft.NewInmemSnapshotStore()}
 	return n
 }
 
@@ -78,7 +83,7 @@ func checkNamespaces(t *testing.T, k int, n *Node, acked []string) {
 		if s.State != string(dbkernel.StateServing) {
 			t.Errorf("crash after %d operations: namespace %s is %s: %s", k, s.Name, s.State, s.Reason)
 		}
-		if n.names.id.Made[s.Name].String() != s.Lineage {
+		if n.names.made(s.Name).String() != s.Lineage {
 			t.Errorf("crash after %d operations: node.json has another lineage of %s", k, s.Name)
 		}
 	}

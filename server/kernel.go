@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/server/config"
@@ -16,7 +15,7 @@ func (n *Node) startKernel(context.Context) error {
 		return err
 	}
 	db, err := dbkernel.Open(dbkernel.Options{
-		Dir: n.cfg.DataDir, FS: n.fs, Logger: n.log.Named("kernel"),
+		Dir: n.cfg.DataDir, FS: n.fs, Logger: n.log.Named("kernel"), Clock: n.kernelClock,
 		MemoryLimit:  n.cfg.MemoryLimit,
 		Defaults:     dbkernel.NamespaceOptions{Replica: n.role == RoleRelayer, Storage: storageOptions(n.cfg.Storage)},
 		OnEvent:      n.onEvent,
@@ -27,23 +26,14 @@ func (n *Node) startKernel(context.Context) error {
 	}
 	n.db = db
 	n.onStop("the database", func(context.Context) error { return db.Close() })
-	for _, ns := range n.cfg.Namespaces {
-		if err := db.Configure(ns.Name, n.namespaceOptions(ns)); err != nil {
-			return fmt.Errorf("namespace %q: %w", ns.Name, err)
-		}
-	}
 	return nil
 }
 
 // onEvent counts what an operator should know; the kernel has logged it.
 func (n *Node) onEvent(e dbkernel.Event) { n.metrics.Event(string(e.Kind)) }
 
-func (n *Node) namespaceOptions(ns config.Namespace) dbkernel.NamespaceOptions {
-	return dbkernel.NamespaceOptions{
-		Replica: n.role == RoleRelayer,
-		Storage: storageOptions(ns.Storage),
-		Quota:   dbkernel.Quota{MaxBytes: ns.Quota.MaxBytes, WriteBytesPerSecond: ns.Quota.WriteBytesPerSecond},
-	}
+func quotaOf(q config.Quota) dbkernel.Quota {
+	return dbkernel.Quota{MaxBytes: q.MaxBytes, WriteBytesPerSecond: q.WriteBytesPerSecond}
 }
 
 // storageOptions are the kernel's words for what was configured.

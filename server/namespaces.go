@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,8 @@ import (
 	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/replicator"
 	"github.com/unisondb/unisondb/server/httpapi"
+	"github.com/unisondb/unisondb/server/internal/placement"
+	"github.com/unisondb/unisondb/server/topology"
 )
 
 // States of a namespace that the kernel doesn't know.
@@ -41,10 +44,12 @@ type namespaces struct {
 	checked map[string]bool                // made here, and its lineage is the one in node.json
 	used    map[string]bool                // asked for since the start
 	failed  map[string]bool                // couldn't be opened when they were last looked at
+	// disputed are those that are refused because the group knows them as another one's.
+	disputed map[string]bool
+	quotas   map[string]dbkernel.Quota
 }
 
-// startNamespaces settles whose the data directory is, and makes on a hub the
-// namespaces that the configuration names and that were never made.
+// startNamespaces settles whose the data directory is, and what it has.
 func (n *Node) startNamespaces(context.Context) error {
 	onDisk, err := n.db.Namespaces()
 	if err != nil {
@@ -56,17 +61,87 @@ func (n *Node) startNamespaces(context.Context) error {
 	}
 	s := &n.names
 	s.id, s.refused, s.checked = id, map[string]*httpapi.StateError{}, map[string]bool{}
-	s.used, s.failed = map[string]bool{}, map[string]bool{}
-	if n.role != RoleHub {
-		return nil
-	}
+	s.used, s.failed, s.disputed = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	s.quotas = map[string]dbkernel.Quota{}
 	for name := range id.Made {
+		n.places.set(name, place{role: placement.Own})
 		if !slices.Contains(onDisk, name) {
 			s.refused[name] = missing(name)
 			n.log.Error("namespace is missing", "namespace", name, "reason", s.refused[name].Reason)
 		}
 	}
-	return s.makeConfigured(onDisk)
+	if err := s.configureKernel(); err != nil {
+		return err
+	}
+	return s.adoptAll(onDisk)
+}
+
+// startOwned makes the namespaces that the configuration has this node own and that were never
+// made. A hub of a larger group asks that one first.
+func (n *Node) startOwned(context.Context) error {
+	s := &n.names
+	s.making.Lock()
+	defer s.making.Unlock()
+	made := map[string]dbkernel.Lineage{}
+	for _, name := range n.toOwn() {
+		if !s.made(name).IsZero() || s.isPlaced(name) || n.group != nil && n.group.State().Namespaces[name] == nil && wasDeleted(n.group.State(), name) {
+			continue
+		}
+		lineage, err := newLineage()
+		if err != nil {
+			return err
+		}
+		switch err := s.create(name, lineage); {
+		case errors.Is(err, dbkernel.ErrNamespaceExists): // it can't be opened, or it is a copy: its status says so
+		case err != nil:
+			return err
+		default:
+			made[name] = lineage
+		}
+	}
+	return s.list(made)
+}
+
+// configureKernel tells the kernel whose the namespaces are, before it opens any.
+func (s *namespaces) configureKernel() error {
+	n := s.node
+	for _, ns := range n.cfg.Namespaces {
+		s.quotas[ns.Name] = quotaOf(ns.Quota)
+	}
+	names := slices.Concat(slices.Collect(maps.Keys(s.id.Made)), slices.Collect(maps.Keys(s.id.Placed)), n.toOwn())
+	for _, ns := range n.cfg.Namespaces {
+		names = append(names, ns.Name)
+	}
+	for _, name := range names {
+		_, made := s.id.Made[name]
+		_, placed := s.id.Placed[name]
+		replica := !made && (placed || n.role == RoleRelayer && !slices.Contains(n.toOwn(), name))
+		if err := n.configure(name, replica); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// toOwn are the namespaces that the configuration has this node own without asking anybody.
+func (n *Node) toOwn() []string {
+	if n.role == RoleRelayer {
+		return n.cfg.Relayer.Own
+	}
+	if !n.alone() {
+		return nil
+	}
+	var names []string
+	for _, ns := range n.cfg.Namespaces {
+		names = append(names, ns.Name)
+	}
+	return names
+}
+
+// alone says whether a hub is, or begins, a group of one.
+func (n *Node) alone() bool {
+	r := n.cfg.Raft
+	return !n.names.grouped() && (r == nil || r.BootstrapExpect <= 1 && len(r.Join) == 0)
 }
 
 func missing(name string) *httpapi.StateError {
@@ -109,28 +184,24 @@ func (n *Node) checkNodeID(id identity) error {
 	return fmt.Errorf("the data directory %s belongs to node %q, and node_id is %q: set node_id = %q, or use another data_dir", n.cfg.DataDir, id.NodeID, n.cfg.NodeID, id.NodeID)
 }
 
-// makeConfigured makes what the configuration names and never was made. What
-// is on disk and not in node.json was made just before a crash, and is listed, too.
-func (s *namespaces) makeConfigured(onDisk []string) error {
+// adoptAll lists what is on disk and not in node.json: it was made just before a crash.
+func (s *namespaces) adoptAll(onDisk []string) error {
 	made := map[string]dbkernel.Lineage{}
 	for _, name := range onDisk {
-		if _, listed := s.id.Made[name]; !listed {
+		if s.mayAdopt(name) {
 			if err := s.adopt(name, made); err != nil {
 				return err
 			}
 		}
 	}
-	for _, ns := range s.node.cfg.Namespaces {
-		if _, listed := s.id.Made[ns.Name]; listed || slices.Contains(onDisk, ns.Name) {
-			continue
-		}
-		lineage, err := s.create(ns.Name)
-		if err != nil {
-			return err
-		}
-		made[ns.Name] = lineage
-	}
 	return s.list(made)
+}
+
+// mayAdopt says whether a namespace that is on disk and that node.json doesn't list can only be
+// one that was made here just before a crash. On a relayer it may be a copy as well.
+func (s *namespaces) mayAdopt(name string) bool {
+	_, listed := s.id.Made[name]
+	return !listed && !s.isPlaced(name) && (s.node.role == RoleHub || slices.Contains(s.node.toOwn(), name))
 }
 
 // adopt notes a namespace that is on disk. One that can't be opened is left for
@@ -140,20 +211,54 @@ func (s *namespaces) adopt(name string, made map[string]dbkernel.Lineage) error 
 	if err != nil {
 		return err
 	}
-	if status := ns.Status(); !status.Unreadable {
+	switch status := ns.Status(); {
+	case status.Unreadable:
+	case s.node.role == RoleRelayer && status.LSN > emptyLSN:
+		s.refused[name] = &httpapi.StateError{Namespace: name, State: string(dbkernel.StateQuarantined), Code: replicator.CodeLineageMismatch,
+			Reason: fmt.Sprintf("an own block names it, and what is here is a copy of lineage %s, which somebody else owns: "+
+				"give what this relayer owns another name, or stop it and move namespaces/%s out of the data directory", status.Lineage, name)}
+		s.node.log.Error("namespace isn't this relayer's own", "namespace", name, "reason", s.refused[name].Reason)
+	default:
 		made[name] = status.Lineage
 	}
 	return nil
 }
 
-// create makes a namespace's files, durably.
-func (s *namespaces) create(name string) (dbkernel.Lineage, error) {
-	var lineage dbkernel.Lineage
-	if _, err := rand.Read(lineage[:]); err != nil {
-		return lineage, err
-	}
-	_, err := s.node.db.Create(name, lineage)
+// emptyLSN is the highest of a namespace that nobody has written to: that of the record that begins its
+// epoch.
+const emptyLSN = 1
+
+func newLineage() (lineage dbkernel.Lineage, err error) {
+	_, err = rand.Read(lineage[:])
 	return lineage, err
+}
+
+// create makes a namespace's files, durably.
+func (s *namespaces) create(name string, lineage dbkernel.Lineage) error {
+	ns, err := s.node.db.Create(name, lineage)
+	if err != nil || s.node.role == RoleHub {
+		return err
+	}
+	// An edge's log is kept for its upstream from the first record on.
+	return ns.HoldFor(replicator.HoldName, 0)
+}
+
+// makeAs makes a namespace that this node is to own, of the lineage that the group has given
+// it. What a crash has left of an earlier attempt is taken for made.
+func (s *namespaces) makeAs(name string, lineage dbkernel.Lineage) error {
+	s.making.Lock()
+	defer s.making.Unlock()
+	err := s.create(name, lineage)
+	if errors.Is(err, dbkernel.ErrNamespaceExists) {
+		if here := lineageOf(s.node.db.Namespace(name)); here != lineage {
+			return fmt.Errorf("namespace %q is to be made with lineage %s, and what is on disk has lineage %s: stop the node and move namespaces/%s out of the data directory, if nobody needs it", name, lineage, here, name)
+		}
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.list(map[string]dbkernel.Lineage{name: lineage})
 }
 
 // list writes namespaces that are on disk into node.json.
@@ -161,7 +266,114 @@ func (s *namespaces) list(made map[string]dbkernel.Lineage) error {
 	if len(made) == 0 {
 		return nil
 	}
-	return s.note(func(id *identity) { maps.Copy(id.Made, made) })
+	err := s.note(func(id *identity) { maps.Copy(id.Made, made) })
+	if err != nil {
+		return err
+	}
+	for name := range made {
+		s.node.places.set(name, place{role: placement.Own})
+	}
+	return nil
+}
+
+// made is the lineage of what this node made as the owner; zero: it didn't.
+func (s *namespaces) made(name string) dbkernel.Lineage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.id.Made[name]
+}
+
+// grouped says whether this hub has others in its group.
+func (s *namespaces) grouped() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.id.Grouped
+}
+
+// isPlaced says whether the control plane has this node replicate a namespace.
+func (s *namespaces) isPlaced(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, placed := s.id.Placed[name]
+	return placed
+}
+
+// notePlaced writes into node.json which copies this node is to have, before anything of them
+// arrives. st, if not nil, is the state that says so.
+func (s *namespaces) notePlaced(wanted map[string]placement.Want, st *topology.State) error {
+	s.making.Lock()
+	defer s.making.Unlock()
+	s.mu.Lock()
+	id := s.id.clone()
+	s.mu.Unlock()
+	changed := false
+	for name, w := range wanted {
+		if w.Role != placement.Follow && w.Role != placement.Receive || !id.Made[name].IsZero() {
+			continue
+		}
+		c := placedCopy{Receive: w.Role == placement.Receive, Owner: w.Owner, Sources: w.Sources}
+		if old, ok := id.Placed[name]; !ok || !reflect.DeepEqual(old, c) {
+			id.Placed[name], changed = c, true
+		}
+	}
+	grouped := st != nil && (id.Grouped || len(st.Hubs) > 1)
+	if st != nil && (id.Cluster != st.Cluster || id.Grouped != grouped) {
+		changed = true
+	}
+	if !changed {
+		return nil
+	}
+	return s.note(func(to *identity) {
+		to.Placed = id.Placed
+		if st != nil {
+			to.Cluster, to.Index, to.Grouped = st.Cluster, st.Index, grouped
+		}
+	})
+}
+
+// forget drops what was noted of a namespace that isn't here any more.
+func (s *namespaces) forget(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.used, name)
+	delete(s.failed, name)
+	delete(s.checked, name)
+}
+
+// dispute refuses a namespace until the group agrees with this node about it; nil: it does.
+func (s *namespaces) dispute(name string, why *httpapi.StateError) {
+	s.mu.Lock()
+	was := s.disputed[name]
+	s.mu.Unlock()
+	if !was && why == nil {
+		return
+	}
+	s.refuse(name, why)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.disputed, name)
+	if why != nil {
+		s.disputed[name] = true
+	}
+}
+
+func (s *namespaces) isDisputed(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.disputed[name]
+}
+
+// setQuota is what the group says a namespace may take; it goes before the node's own files.
+func (s *namespaces) setQuota(name string, q dbkernel.Quota) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.quotas[name] = q
+}
+
+func (s *namespaces) quotaOf(name string) dbkernel.Quota {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.quotas[name]
 }
 
 // note changes node.json, durably. Its callers take turns by making.
@@ -195,7 +407,7 @@ func (s *namespaces) all() []string {
 	if err != nil {
 		s.node.log.Error("listing the namespaces failed", "error", err)
 	}
-	names = append(names, s.node.followed...)
+	names = append(names, s.node.copies()...)
 	s.mu.Lock()
 	for name := range s.refused {
 		names = append(names, name)
@@ -212,7 +424,7 @@ func (n *Node) Names() []string { return n.names.all() }
 // Namespace returns a namespace that the node serves. It implements httpapi.Node.
 func (n *Node) Namespace(name string) (*dbkernel.Namespace, error) {
 	ns, err := n.names.open(name)
-	if errors.Is(err, dbkernel.ErrNamespaceNotFound) && slices.Contains(n.followed, name) {
+	if errors.Is(err, dbkernel.ErrNamespaceNotFound) && n.replica(name) && n.places.role(name) != placement.None {
 		return nil, &httpapi.StateError{Namespace: name, State: stateBootstrapping, Code: httpapi.CodeNotReady, RetryAfter: time.Second,
 			Reason: "this node follows it and has nothing of it yet: try again when its upstream was reached"}
 	}
@@ -319,73 +531,58 @@ func (s *namespaces) check(ns *dbkernel.Namespace, made dbkernel.Lineage) error 
 // of a refusal. What an owner has lost is missing, whichever part of it is gone.
 func (n *Node) notOpened(s dbkernel.Status) *httpapi.StateError {
 	state := string(s.State)
-	if s.Code == httpapi.CodeNamespaceMissing && n.role == RoleHub {
+	if s.Code == httpapi.CodeNamespaceMissing && !n.replica(s.Name) {
 		state = stateMissing
 	}
 	return &httpapi.StateError{Namespace: s.Name, State: state, Code: s.Code, Reason: s.Reason}
 }
 
-// CreateNamespace makes a namespace that this node owns, or replaces one whose
-// data is lost. It implements httpapi.Node.
-func (n *Node) CreateNamespace(ctx context.Context, name string, replace bool) error {
-	if n.role != RoleHub {
-		return fmt.Errorf("%w: a relayer makes no namespaces: create it on the hub and name it in an upstream block here", dbkernel.ErrReadOnly)
-	}
-	s := &n.names
-	s.making.Lock()
-	defer s.making.Unlock()
-	if replace {
-		return s.replace(ctx, name)
-	}
-	if refused := s.refusal(name); refused != nil {
-		return refused
-	}
-	lineage, err := s.create(name)
-	if err != nil {
-		return err
-	}
-	return s.list(map[string]dbkernel.Lineage{name: lineage})
-}
-
 // Owner names who takes writes to a namespace, or else who is nearer to them
 // than this node. It implements httpapi.Node.
-func (n *Node) Owner(name string) string {
-	if owner := n.knownOwner(name); owner != "" {
-		return owner
-	}
-	s := n.sink(name)
-	return cmp.Or(s.Source, s.Address)
-}
+func (n *Node) Owner(name string) string { return n.ownerBy(name, n.sink(name)) }
 
-// knownOwner is the node id of a namespace's owner; empty before anybody has told.
-func (n *Node) knownOwner(name string) string {
-	if n.role == RoleHub {
+// ownerBy is Owner by how following the namespace goes; nil: it isn't followed.
+func (n *Node) ownerBy(name string, sink *replicator.SinkStatus) string {
+	if !n.replica(name) && !n.elsewhere(name) {
 		return n.ID()
 	}
-	return n.sink(name).Owner
+	if owner := n.ownerOf(name).ID; owner != "" || sink == nil {
+		return owner
+	}
+	return cmp.Or(sink.Owner, sink.Source, sink.Address)
 }
 
 // ownerReport is what the node tells its followers of a namespace's owner.
 func (n *Node) ownerReport(name string) replicator.OwnerReport {
-	if n.role == RoleHub {
+	switch at, _ := n.places.get(name); {
+	case !n.replica(name):
 		return replicator.OwnerReport{NodeID: n.ID()}
-	}
-	for _, up := range n.upstreams {
-		if r := up.Owner(name); r.Hops > 0 {
+	case at.link != nil:
+		if r := at.link.up.Owner(name); r.Hops > 0 {
 			return r
 		}
+	case at.role == placement.Receive && n.rpc != nil:
+		return n.rpc.ReceivedOwner(name)
 	}
 	return replicator.OwnerReport{}
 }
 
-// sink is how following a namespace goes; zero where it isn't followed.
-func (n *Node) sink(name string) replicator.SinkStatus {
-	for _, s := range n.sinks() {
-		if s.Namespace == name {
-			return s
+// sink is how following a namespace goes; nil where it isn't followed.
+func (n *Node) sink(name string) *replicator.SinkStatus {
+	at, _ := n.places.get(name)
+	var all []replicator.SinkStatus
+	switch {
+	case at.link != nil:
+		all = at.link.up.Status()
+	case at.role == placement.Receive && n.rpc != nil:
+		all = n.rpc.Received()
+	}
+	for i := range all {
+		if all[i].Namespace == name {
+			return &all[i]
 		}
 	}
-	return replicator.SinkStatus{}
+	return nil
 }
 
 // refusal is why a namespace isn't served, whatever is on disk; nil: it is.

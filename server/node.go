@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -19,9 +20,13 @@ import (
 	"github.com/unisondb/unisondb/replicator"
 	"github.com/unisondb/unisondb/server/config"
 	"github.com/unisondb/unisondb/server/httpapi"
+	"github.com/unisondb/unisondb/server/internal/control"
+	"github.com/unisondb/unisondb/server/internal/forward"
 	"github.com/unisondb/unisondb/server/internal/metrics"
+	"github.com/unisondb/unisondb/server/internal/placement"
 	"github.com/unisondb/unisondb/server/pluginhost"
 	"github.com/unisondb/unisondb/server/rpcapi"
+	"github.com/unisondb/unisondb/server/topology"
 )
 
 // Role is what a node does with the namespaces that it has.
@@ -42,6 +47,8 @@ type Options struct {
 	Version string       // shown in status and metrics
 	// Load reads the configuration again, for Reload. nil: there are no files to read.
 	Load func() (*config.Config, error)
+	// ForwardHold is how long a request waits for another hub that takes it; 0: 10 s.
+	ForwardHold time.Duration
 }
 
 // Addresses are where a running node listens, ports resolved. An empty one is off.
@@ -58,6 +65,12 @@ type Node struct {
 	log     hclog.Logger
 	fs      vfs.FS
 	load    func() (*config.Config, error)
+	hold    time.Duration // of requests for another hub
+	// kernelClock is what the data goes by; nil: the machine's.
+	kernelClock func() time.Time
+	// groupStores take the place of raft/ in the data directory, for tests; nil: nothing does.
+	groupStores *topology.Stores
+
 	metrics *metrics.Metrics
 	failed  chan error
 
@@ -68,13 +81,19 @@ type Node struct {
 	stops   []step
 	wg      sync.WaitGroup // the doors' goroutines
 
+	placing *placement.Reconciler
+
 	// Set by Start before the doors open, and not changed afterwards.
 	db        *dbkernel.DB
-	upstreams []*replicator.Upstream
-	followed  []string // namespaces that the upstreams bring, sorted
+	peers     *peers
+	forwarder *forward.Forwarder  // of a hub; nil on a relayer
+	group     *topology.Group     // of a hub; nil on a relayer
+	desk      *control.Desk       // of a hub with a gRPC door
+	attending *control.Attendance // of a relayer
 	plugins   *pluginhost.Host
 	api       *httpapi.API
 	rpc       *rpcapi.Server
+	rpcSocket net.Listener // of the gRPC door
 	addresses Addresses
 
 	// reloading is held while the configuration is read again. It guards loaded, the
@@ -83,7 +102,13 @@ type Node struct {
 	loaded    config.Config
 	running   context.Context
 
+	places places
+	links  links
+	// poked has room for one: there may be something to tell the group.
+	poked chan struct{}
+
 	names   namespaces
+	catalog catalog
 	acks    replicator.Acks // of all who follow this node
 	secrets secrets
 }
@@ -103,10 +128,10 @@ func New(cfg config.Config, o Options) (*Node, error) {
 	if cfg.DataDir == "" {
 		return nil, errors.New("data_dir is missing: name the directory where the node keeps its data")
 	}
-	if err := errors.Join(cfg.NotBuilt(string(o.Role))...); err != nil {
+	if err := errors.Join(cfg.NotBuilt()...); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(cfg.HTTP.CheckExposure("http"), cfg.GRPC.CheckExposure("grpc")); err != nil {
+	if err := errors.Join(cfg.HTTP.CheckExposure("http"), cfg.GRPC.CheckExposure("grpc"), cfg.Raft.CheckExposure(cfg.GRPC)); err != nil {
 		return nil, err
 	}
 	if o.Role == RoleRelayer && (cfg.Relayer == nil || len(cfg.Relayer.Upstreams) == 0) {
@@ -116,9 +141,12 @@ func New(cfg config.Config, o Options) (*Node, error) {
 		o.Logger = hclog.NewNullLogger()
 	}
 	n := &Node{
-		cfg: cfg, role: o.Role, version: o.Version, log: o.Logger, fs: vfs.OS(), load: o.Load,
-		failed: make(chan error, 1), loaded: cfg,
+		cfg: cfg, role: o.Role, version: o.Version, log: o.Logger, fs: vfs.OS(), load: o.Load, hold: o.ForwardHold,
+		failed: make(chan error, 1), loaded: cfg, poked: make(chan struct{}, 1),
 	}
+	n.links.node = n
+	n.placing = placement.New(n, n.log.Named("placement"))
+	n.catalog.changed = make(chan struct{}, 1)
 	n.metrics = metrics.New(n.collect)
 	n.names.node = n
 	return n, nil
@@ -134,7 +162,8 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 	n.started = true
 	for _, start := range []func(context.Context) error{
-		n.startCerts, n.startKernel, n.startNamespaces, n.startReplication, n.startPlugins, n.startRPC, n.startHTTP, n.startTour,
+		n.startCerts, n.startKernel, n.startNamespaces, n.listenRPC, n.startPeers, n.startGroup, n.openAttendance, n.startOwned, n.startReplication,
+		n.startPlugins, n.startRequests, n.startRPC, n.startPlacement, n.startHTTP, n.startTour, n.startHandOver,
 	} {
 		err := ctx.Err()
 		if err == nil {

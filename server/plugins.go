@@ -5,6 +5,7 @@ import (
 
 	"github.com/unisondb/unisondb/server/config"
 	"github.com/unisondb/unisondb/server/internal/metrics"
+	"github.com/unisondb/unisondb/server/internal/placement"
 	"github.com/unisondb/unisondb/server/pluginhost"
 )
 
@@ -38,7 +39,7 @@ func (n *Node) allowReloads() {
 
 // owns says whether this node appends to a namespace.
 func (n *Node) owns(name string) bool {
-	return n.role == RoleHub && n.names.refusal(name) == nil
+	return n.places.role(name) == placement.Own && n.names.refusal(name) == nil
 }
 
 // specsOf are the plugins of a configuration in the host's words.

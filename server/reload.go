@@ -60,7 +60,7 @@ func (n *Node) readAgain() (*config.Config, error) {
 	case err != nil:
 		return nil, refusedReload(httpapi.CodeConfigInvalid, "nothing was changed, because the configuration can't be read: "+err.Error())
 	}
-	if problems := problemsOf(cfg.NotBuilt(string(n.role))); len(problems) > 0 {
+	if problems := problemsOf(cfg.NotBuilt()); len(problems) > 0 {
 		return nil, refusedReload(httpapi.CodeConfigInvalid, "nothing was changed, because this version can't do all of it", problems...)
 	}
 	var fixed []string
@@ -96,12 +96,7 @@ func (n *Node) apply(ctx context.Context, cfg *config.Config) {
 	if cfg.Log.Level != n.loaded.Log.Level {
 		n.log.SetLevel(hclog.LevelFromString(cfg.Log.Level))
 	}
-	ctx, cancel := context.WithTimeout(ctx, reloadGrace)
-	defer cancel()
-	defer context.AfterFunc(n.running, cancel)()
-	if err := n.plugins.Apply(ctx, specsOf(cfg)); err != nil {
-		n.log.Warn("plugins that are no longer wanted have not stopped properly", "error", err)
-	}
+	n.applyLocked(ctx, cfg)
 	n.loaded = *cfg
 }
 

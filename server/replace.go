@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +10,40 @@ import (
 	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/server/httpapi"
 )
+
+// CreateNamespace makes a namespace that this node owns, or replaces one whose
+// data is lost. It implements httpapi.Node. The group of hubs is told behind it, as
+// soon as that is possible.
+func (n *Node) CreateNamespace(ctx context.Context, name string, replace bool) error {
+	if n.role != RoleHub {
+		return fmt.Errorf("%w: a relayer makes no namespaces: create it on the hub and name it in an upstream block here", dbkernel.ErrReadOnly)
+	}
+	if err := n.names.createOrReplace(ctx, name, replace); err != nil {
+		return err
+	}
+	n.placing.Again(name)
+	n.poke()
+	return nil
+}
+
+func (s *namespaces) createOrReplace(ctx context.Context, name string, replace bool) error {
+	s.making.Lock()
+	defer s.making.Unlock()
+	if replace {
+		return s.replace(ctx, name)
+	}
+	if refused := s.refusal(name); refused != nil {
+		return refused
+	}
+	lineage, err := newLineage()
+	if err != nil {
+		return err
+	}
+	if err := s.create(name, lineage); err != nil {
+		return err
+	}
+	return s.list(map[string]dbkernel.Lineage{name: lineage})
+}
 
 // replace makes a namespace anew, as another lineage, where its data is lost or
 // unusable. What is left of it goes aside first, then node.json names the new lineage, then
@@ -22,8 +55,8 @@ func (s *namespaces) replace(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	var lineage dbkernel.Lineage
-	if _, err := rand.Read(lineage[:]); err != nil {
+	lineage, err := newLineage()
+	if err != nil {
 		return err
 	}
 	before := s.refusal(name)
@@ -38,7 +71,7 @@ func (s *namespaces) replace(ctx context.Context, name string) error {
 	if err := s.list(map[string]dbkernel.Lineage{name: lineage}); err != nil {
 		return err
 	}
-	if _, err := s.node.db.Create(name, lineage); err != nil {
+	if err := s.create(name, lineage); err != nil {
 		return err
 	}
 	s.refuse(name, nil)

@@ -83,7 +83,7 @@ func checkReplaced(t *testing.T, k int, image vfs.FS, gone, acked bool) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made := n.names.id.Made["two"].String()
+	made := n.names.made("two").String()
 	switch s.State {
 	case string(dbkernel.StateServing):
 		if s.Lineage != made {
@@ -107,7 +107,7 @@ func checkReplaced(t *testing.T, k int, image vfs.FS, gone, acked bool) string {
 		if err := n.CreateNamespace(t.Context(), "two", true); err != nil {
 			t.Errorf("crash after %d operations: replacing it once more: %v", k, err)
 		}
-		if again := n.NamespaceStatus("two"); again.State != string(dbkernel.StateServing) || again.Lineage != n.names.id.Made["two"].String() {
+		if again := n.NamespaceStatus("two"); again.State != string(dbkernel.StateServing) || again.Lineage != n.names.made("two").String() {
 			t.Errorf("crash after %d operations: replaced once more it is %+v", k, again)
 		}
 	}
@@ -174,7 +174,7 @@ func TestAReplacementThatFailsIsTriedAgain(t *testing.T) {
 			if s.State != string(dbkernel.StateServing) {
 				s = n.NamespaceStatus("two") // its first use met the full disk
 			}
-			if s.State != string(dbkernel.StateServing) || s.Lineage != n.names.id.Made["two"].String() {
+			if s.State != string(dbkernel.StateServing) || s.Lineage != n.names.made("two").String() {
 				t.Errorf("write %d: it is %+v", nth, s)
 			}
 			if errStop := n.Shutdown(t.Context()); errStop != nil {

@@ -9,15 +9,22 @@ import (
 	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/replicator"
 	"github.com/unisondb/unisondb/server/httpapi"
+	"github.com/unisondb/unisondb/server/internal/control"
 	"github.com/unisondb/unisondb/server/internal/metrics"
 	"github.com/unisondb/unisondb/server/pluginhost"
+)
+
+// What a node is to a namespace.
+const (
+	roleOwner   = "owner"
+	roleReplica = "replica"
 )
 
 // Status says how the node and each of its namespaces does. It implements httpapi.Node.
 func (n *Node) Status() httpapi.Status {
 	s := httpapi.Status{
 		NodeID: n.ID(), InstanceID: n.names.instanceID(), Role: string(n.role), Version: n.version,
-		Namespaces: []httpapi.NamespaceStatus{}, Aside: n.aside(),
+		Namespaces: []httpapi.NamespaceStatus{}, Control: n.controlStatus(), Aside: n.aside(),
 		Certificates: n.certificates(), Plugins: append([]pluginhost.Status{}, n.plugins.Plugins()...),
 	}
 	sinks, followers := n.sinksByNamespace(), n.followersByNamespace()
@@ -25,6 +32,38 @@ func (n *Node) Status() httpapi.Status {
 		s.Namespaces = append(s.Namespaces, n.namespaceStatus(name, sinks[name], followers[name]))
 	}
 	return s
+}
+
+// controlStatus is how the node stands to the control plane.
+func (n *Node) controlStatus() *httpapi.ControlStatus {
+	if n.group == nil {
+		return n.attendanceStatus()
+	}
+	f, s := n.group.Freshness(), n.group.State()
+	out := &httpapi.ControlStatus{
+		Cluster: s.Cluster, Leader: f.Leader, IsLeader: f.IsLeader, Index: f.Applied, Hubs: len(s.Hubs), Problem: f.Problem,
+	}
+	if !f.IsLeader && f.LastContact >= 0 {
+		seconds := f.LastContact.Seconds()
+		out.LastContact = &seconds
+	}
+	if n.desk != nil {
+		out.Relayers = n.desk.Attending()
+	}
+	return out
+}
+
+// attendanceStatus is how a relayer stands to the hub that it attends.
+func (n *Node) attendanceStatus() *httpapi.ControlStatus {
+	a := n.attending.Status()
+	out := &httpapi.ControlStatus{Cluster: a.Cluster, Index: n.attending.Assignment().GetIndex(), Problem: a.Reason}
+	if a.Connected {
+		out.Hub = a.Hub
+	}
+	if a.Code == control.CodeControlNotOffered {
+		out.Problem = "" // it follows another relayer, or an older hub: its own files rule it
+	}
+	return out
 }
 
 // NamespaceStatus says how one namespace does. It implements httpapi.Node.
@@ -61,10 +100,7 @@ func (n *Node) sinksByNamespace() map[string]*replicator.SinkStatus {
 // snapshot, which has no positions.
 func (n *Node) followersByNamespace() map[string][]replicator.FollowerStatus {
 	m := map[string][]replicator.FollowerStatus{}
-	if n.rpc == nil {
-		return m
-	}
-	for _, f := range n.rpc.Followers() {
+	for _, f := range n.followers() {
 		all := m[f.Namespace]
 		same := slices.IndexFunc(all, func(other replicator.FollowerStatus) bool { return other.NodeID == f.NodeID })
 		if same < 0 {
@@ -74,6 +110,18 @@ func (n *Node) followersByNamespace() map[string][]replicator.FollowerStatus {
 		all[same] = merged(all[same], f)
 	}
 	return m
+}
+
+// followers are the streams to nodes that follow this one, whoever has dialled.
+func (n *Node) followers() []replicator.FollowerStatus {
+	var all []replicator.FollowerStatus
+	if n.rpc != nil {
+		all = n.rpc.Followers()
+	}
+	for _, up := range n.links.upstreams() {
+		all = append(all, up.Offered()...)
+	}
+	return all
 }
 
 // merged is what two streams of one node say together.
@@ -87,21 +135,13 @@ func merged(a, b replicator.FollowerStatus) replicator.FollowerStatus {
 
 // namespaceStatus is where a namespace stands. sink is nil where this node doesn't follow it.
 func (n *Node) namespaceStatus(name string, sink *replicator.SinkStatus, followers []replicator.FollowerStatus) httpapi.NamespaceStatus {
-	out := httpapi.NamespaceStatus{Name: name, Role: "owner", Owner: n.Owner(name), State: string(dbkernel.StateServing)}
-	if n.role == RoleRelayer {
-		out.Role = "replica"
-	}
-	if ns, status, err := n.look(name); err != nil {
-		out.State, out.Code, out.Reason = stateOf(err)
-	} else {
-		fillStatus(&out, status)
+	out, ns := n.essence(name, sink)
+	out.Owner, out.Warnings = n.ownerBy(name, sink), n.warnings(name)
+	if ns != nil {
 		out.Integrity = httpapi.IntegrityOf(ns.Integrity())
 	}
 	if accepted := n.names.accepted(name); !accepted.IsZero() && accepted.String() != out.Lineage {
 		out.Accepted = accepted.String()
-	}
-	if sink != nil {
-		fillSink(&out, sink)
 	}
 	for _, f := range followers {
 		follower := httpapi.Follower{
@@ -114,6 +154,25 @@ func (n *Node) namespaceStatus(name string, sink *replicator.SinkStatus, followe
 		out.Followers = append(out.Followers, follower)
 	}
 	return out
+}
+
+// essence is the part of a namespace's status that reports to the control plane have, too:
+// these are made of all namespaces every second. ns is nil where it can't be opened.
+func (n *Node) essence(name string, sink *replicator.SinkStatus) (out httpapi.NamespaceStatus, ns *dbkernel.Namespace) {
+	out = httpapi.NamespaceStatus{Name: name, Role: roleOwner, State: string(dbkernel.StateServing)}
+	if n.replica(name) {
+		out.Role = roleReplica
+	}
+	ns, status, err := n.look(name)
+	if err != nil {
+		out.State, out.Code, out.Reason = stateOf(err)
+	} else {
+		fillStatus(&out, status)
+	}
+	if sink != nil {
+		fillSink(&out, sink)
+	}
+	return out, ns
 }
 
 // look answers a namespace with its status. One whose place was taken between the
@@ -144,7 +203,7 @@ func fillStatus(out *httpapi.NamespaceStatus, s dbkernel.Status) {
 	out.LSN, out.DurableLSN, out.CommitLSN, out.CheckpointLSN = s.LSN, s.DurableLSN, s.CommitLSN, s.CheckpointLSN
 	out.State, out.Code, out.Reason = string(s.State), s.Code, s.Reason
 	if s.Replica {
-		out.Role = "replica"
+		out.Role = roleReplica
 	}
 }
 
@@ -180,20 +239,43 @@ func fillSink(out *httpapi.NamespaceStatus, sink *replicator.SinkStatus) {
 func (n *Node) NotReady(q httpapi.ReadyQuery) []string {
 	var reasons []string
 	sinks := n.sinksByNamespace()
-	for _, name := range n.followed {
+	for _, name := range n.copies() {
 		_, err := n.names.open(name)
+		if n.group != nil && arriving(err, sinks[name]) {
+			continue // a hub has others that answer meanwhile
+		}
 		reasons = append(reasons, followReasons(name, err, sinks[name], q)...)
 	}
 	for _, name := range n.names.unusable() {
-		if _, err := n.names.open(name); err != nil && !slices.Contains(n.followed, name) {
+		if _, err := n.names.open(name); err != nil && !n.replica(name) {
 			_, code, reason := stateOf(err)
 			reasons = append(reasons, fmt.Sprintf("namespace %q: %s: %s", name, code, reason))
 		}
 	}
-	if q.Leader && n.role != RoleHub {
-		reasons = append(reasons, "a relayer knows no leader: ask a hub")
+	if q.Leader {
+		reasons = append(reasons, n.leaderless()...)
 	}
 	return reasons
+}
+
+// leaderless says why this node knows no leader of the group of hubs.
+func (n *Node) leaderless() []string {
+	if n.group == nil {
+		return []string{"a relayer knows no leader: ask a hub"}
+	}
+	f := n.group.Freshness()
+	switch {
+	case f.Problem != "":
+		return []string{f.Problem}
+	case f.Leader == "":
+		return []string{"the group of hubs has no leader that this hub knows of: see 'unisondb operator raft list-peers -stale'"}
+	}
+	return nil
+}
+
+// arriving says whether nothing of a namespace is whole yet.
+func arriving(err error, sink *replicator.SinkStatus) bool {
+	return errors.Is(err, dbkernel.ErrNamespaceNotFound) || err == nil && sink != nil && sink.State == replicator.StateBootstrapping
 }
 
 // followReasons says why a followed namespace can't be served. err is what opening it
@@ -229,6 +311,9 @@ func (n *Node) collect(emit metrics.Emit) {
 	if n.api != nil {
 		emit("unisondb_http_requests_in_flight", float64(n.api.InFlight()))
 	}
+	if n.forwarder != nil {
+		n.collectForwarding(emit)
+	}
 	// A namespace that nobody has asked for stays closed: a scrape is no use of it.
 	for _, name := range n.names.inUse() {
 		n.collectNamespace(emit, name)
@@ -248,6 +333,7 @@ func (n *Node) collect(emit metrics.Emit) {
 	}
 	n.collectFollowers(emit)
 	n.collectAside(emit)
+	n.collectControl(emit)
 	n.collectCertificates(emit)
 	n.collectPlugins(emit)
 }
@@ -266,6 +352,29 @@ func collectLag(emit metrics.Emit, s replicator.SinkStatus) {
 	if o := s.Lag.Owner; o.Known {
 		scoped("owner", o.Records, o.Bytes, o.Behind)
 		emit("unisondb_hops", float64(o.Hops), s.Namespace, s.Upstream)
+	}
+}
+
+// collectControl emits how the node stands to the control plane.
+func (n *Node) collectControl(emit metrics.Emit) {
+	emit("unisondb_placement_problems", float64(n.placing.Problems()))
+	if n.group == nil {
+		if n.attending != nil {
+			emit("unisondb_attending", boolValue(n.attending.Status().Connected))
+		}
+		return
+	}
+	f := n.group.Freshness()
+	emit("unisondb_raft_leader", boolValue(f.IsLeader))
+	emit("unisondb_raft_leader_known", boolValue(f.Leader != ""))
+	if f.LastContact >= 0 {
+		emit("unisondb_raft_last_contact_seconds", f.LastContact.Seconds())
+	}
+	emit("unisondb_raft_applied_index", float64(f.Applied))
+	emit("unisondb_raft_hubs", float64(len(n.group.State().Hubs)))
+	emit("unisondb_raft_problem", boolValue(f.Problem != ""))
+	if n.desk != nil {
+		emit("unisondb_relayer_sessions", float64(n.desk.Attending()))
 	}
 }
 
@@ -332,12 +441,11 @@ func collectIntegrity(emit metrics.Emit, name string, i dbkernel.Integrity) {
 // collectFollowers emits who follows this node, how far they are, and what was sent
 // beside records.
 func (n *Node) collectFollowers(emit metrics.Emit) {
-	if n.rpc == nil {
-		return
-	}
-	for namespace, sent := range n.rpc.SentBytes() {
-		emit("unisondb_snapshot_bytes_total", float64(sent.Snapshots), namespace)
-		emit("unisondb_repair_bytes_total", float64(sent.Repairs), namespace)
+	if n.rpc != nil {
+		for namespace, sent := range n.rpc.SentBytes() {
+			emit("unisondb_snapshot_bytes_total", float64(sent.Snapshots), namespace)
+			emit("unisondb_repair_bytes_total", float64(sent.Repairs), namespace)
+		}
 	}
 	for namespace, followers := range n.followersByNamespace() {
 		emit("unisondb_followers", float64(len(followers)), namespace)

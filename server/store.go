@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 
 	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/replicator"
@@ -28,8 +29,25 @@ func (s store) Open(name string) (replicator.Log, error) {
 	return log, err
 }
 
-// Accepted implements replicator.Store.
-func (s store) Accepted(name string) dbkernel.Lineage { return s.node.names.accepted(name) }
+// Accepted implements replicator.Store. Where nothing is here yet, the control plane names the
+// lineage: what has begun to arrive of another one was deleted meanwhile.
+func (s store) Accepted(name string) dbkernel.Lineage {
+	if l := s.node.names.accepted(name); !l.IsZero() {
+		return l
+	}
+	w, ok := s.node.placing.Wanted(name)
+	if !ok || w.Lineage == "" || s.node.names.isDisputed(name) {
+		return dbkernel.Lineage{}
+	}
+	if _, err := s.node.db.Namespace(name); !errors.Is(err, dbkernel.ErrNamespaceNotFound) {
+		return dbkernel.Lineage{}
+	}
+	l, err := dbkernel.ParseLineage(w.Lineage)
+	if err != nil {
+		return dbkernel.Lineage{} // the group checks them
+	}
+	return l
+}
 
 // Stage implements replicator.Store.
 func (s store) Stage(name string, lineage dbkernel.Lineage) (replicator.Stage, error) {

@@ -1,18 +1,19 @@
 package server
 
-import "context"
+import (
+	"context"
 
-// startTour opens every namespace of an owner once, in the background and one at a
+	"github.com/unisondb/unisondb/server/internal/placement"
+)
+
+// startTour opens every namespace that this node owns once, in the background and one at a
 // time. A namespace that nobody has asked for since the start expires nothing, for the
 // kernel doesn't know yet what is due in it; and one that can't be opened shows before
 // somebody needs it.
 func (n *Node) startTour(context.Context) error {
-	if n.role != RoleHub {
-		return nil
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	names := n.names.all()
+	names := n.places.names(placement.Own)
 	go func() {
 		defer close(done)
 		for _, name := range names {

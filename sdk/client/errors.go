@@ -61,6 +61,13 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 	// ErrNoOwner: the namespace's owner can't be reached.
 	ErrNoOwner = errors.New("no owner")
+	// ErrNoLeader: the group of hubs has no leader at the moment. What nodes serve goes
+	// on without one.
+	ErrNoLeader = errors.New("no leader")
+	// ErrUnknownHub: the group has no hub of that id.
+	ErrUnknownHub = errors.New("unknown hub")
+	// ErrUnknownRelayer: no relayer of that id has joined.
+	ErrUnknownRelayer = errors.New("unknown relayer")
 	// ErrOutcomeUnknown: written, but its fate is unknown.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrNotCaughtUp: the wait for a position ended before it was reached.
@@ -86,10 +93,9 @@ const (
 	codePluginUnavailable = "PLUGIN_UNAVAILABLE"
 	codeModelNotFound     = "MODEL_NOT_FOUND"
 	codeMethodNotFound    = "METHOD_NOT_FOUND"
-	codeConfigInvalid     = "CONFIG_INVALID"
-	codeConfigFixed       = "CONFIG_FIXED"
-	codeNotReplaceable    = "NOT_REPLACEABLE"
-	codeNamespaceOwned    = "NAMESPACE_OWNED"
+	codeNoLeader          = "NO_LEADER"
+	codeUnknownHub        = "UNKNOWN_HUB"
+	codeUnknownRelayer    = "UNKNOWN_RELAYER"
 )
 
 var sentinelsByCode = map[string]error{
@@ -107,6 +113,22 @@ var sentinelsByCode = map[string]error{
 	codePluginUnavailable: ErrPluginUnavailable,
 	codeModelNotFound:     ErrModelNotFound,
 	codeMethodNotFound:    ErrModelNotFound,
+	codeNoLeader:          ErrNoLeader,
+	codeUnknownHub:        ErrUnknownHub,
+	codeUnknownRelayer:    ErrUnknownRelayer,
+}
+
+// noConflicts are the codes of answers that have the status of a conflict and are none:
+// running anything again doesn't resolve them.
+var noConflicts = map[string]bool{
+	codePositionLost: true, "NAMESPACE_EXISTS": true, "NOT_REPLACEABLE": true, "NAMESPACE_OWNED": true, "BACKUP_EXISTS": true,
+	"CONFIG_INVALID": true, "CONFIG_FIXED": true, "NEWER_FORMAT": true,
+	// Of the group of hubs.
+	"NOT_A_HUB": true, "LAST_VOTER": true, "NOT_A_VOTER": true, "NOT_A_MEMBER": true, "QUORUM_AT_RISK": true, "NOT_TRANSFERRED": true, "NODE_ID_TAKEN": true, "ADDRESS_TAKEN": true,
+	"INSTANCE_MISMATCH": true, "OTHER_CLUSTER": true, "ALREADY_BOOTSTRAPPED": true, "MEMBER_CANNOT_READ_IT": true, "UNREADABLE_COMMAND": true,
+	"UPSTREAM_CYCLE": true, "NOT_REACHABLE": true, "NOT_FOLLOWABLE": true, "NOT_OWNER": true, "LINEAGE_TAKEN": true,
+	"RELAYER_CONNECTED": true, "RELAYER_DRAINING": true, "RELAYER_OWNS": true,
+	"TOKEN_EXISTS": true, "TOKEN_EXPIRED": true, "TOKEN_USED_UP": true, "TOKEN_REFUSED": true,
 }
 
 var sentinelsByStatus = map[int]error{
@@ -156,10 +178,9 @@ func (e *Error) Is(target error) bool {
 	if byCode := sentinelsByCode[e.Code]; byCode != nil && byCode == target {
 		return true
 	}
-	// Some share their status with a conflict, and an unknown outcome shares it with
-	// a node that has written nothing: taken for those, they would be retried.
-	switch e.Code {
-	case codePositionLost, codeOutcomeUnknown, codeNotReplaceable, codeNamespaceOwned, codeConfigInvalid, codeConfigFixed:
+	// An unknown outcome shares its status with a node that has written nothing: taken for
+	// that, it would be retried.
+	if e.Code == codeOutcomeUnknown || noConflicts[e.Code] {
 		return false
 	}
 	byStatus := sentinelsByStatus[e.Status]

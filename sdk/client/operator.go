@@ -15,45 +15,136 @@ type NamespaceInfo struct {
 	Hubs  []string `json:"hubs"`
 	Acks  string   `json:"acks"`
 	LSN   uint64   `json:"lsn"`
+
+	Lineage string `json:"lineage,omitempty"`
+	// Term is raised each time that the namespace gets another owner.
+	Term uint64 `json:"term,omitempty"`
+	// Via is the hub that receives it, where a relayer owns it.
+	Via string `json:"via,omitempty"`
+	// State is that on its owner; empty: the owner hasn't told.
+	State     string     `json:"state,omitempty"`
+	Reason    string     `json:"reason,omitempty"`
+	Quota     *Quota     `json:"quota,omitempty"`
+	Replicate *Replicate `json:"replicate,omitempty"`
+	// Deleted is when it was deleted, and RemoveAfter when nodes remove what they have
+	// set aside of it; nil: it wasn't.
+	Deleted     *time.Time `json:"deleted,omitempty"`
+	RemoveAfter *time.Time `json:"remove_after,omitempty"`
 }
 
-// Namespaces lists the namespaces that the node knows.
-func (c *Client) Namespaces(ctx context.Context) ([]NamespaceInfo, error) {
+// Quota bounds what is written to a namespace; 0: no bound.
+type Quota struct {
+	MaxBytes            int64 `json:"max_bytes,omitempty"`
+	WriteBytesPerSecond int64 `json:"write_bytes_per_second,omitempty"`
+}
+
+// Replicate says who receives a namespace: nodes whose ids match patterns, in which * stands
+// for any text and ? for a character, and relayers that have all labels of a selector.
+type Replicate struct {
+	Relayers []string          `json:"relayers,omitempty"`
+	Selector map[string]string `json:"selector,omitempty"`
+	Hubs     []string          `json:"hubs,omitempty"`
+}
+
+// NamespaceSettings are those of a namespace that rule all nodes. What is the zero value is
+// left as it is, or at its default; lists and maps that are empty but not nil are emptied.
+type NamespaceSettings struct {
+	Acks string // local
+	// Hubs are patterns of ids of hubs that receive it beside its owner.
+	Hubs []string
+	// Relayers are patterns of ids, and Selector labels, of relayers that receive it.
+	Relayers []string
+	Selector map[string]string
+	// MaxBytes and WriteBytesPerSecond are its quota; a pointer to 0 lifts it.
+	MaxBytes            *int64
+	WriteBytesPerSecond *int64
+}
+
+// NewNamespace says how a namespace is made.
+type NewNamespace struct {
+	Owner string // id of a hub; empty: the node that is asked
+	NamespaceSettings
+}
+
+// namespaceBody is how settings travel.
+type namespaceBody struct {
+	Name      string         `json:"name,omitempty"`
+	Replace   bool           `json:"replace,omitempty"`
+	Owner     string         `json:"owner,omitempty"`
+	Acks      string         `json:"acks,omitempty"`
+	Hubs      []string       `json:"hubs,omitzero"`
+	Replicate *replicateBody `json:"replicate,omitempty"`
+	Quota     *quotaBody     `json:"quota,omitempty"`
+}
+
+type replicateBody struct {
+	Relayers []string          `json:"relayers,omitzero"`
+	Selector map[string]string `json:"selector,omitzero"`
+}
+
+type quotaBody struct {
+	MaxBytes            *int64 `json:"max_bytes,omitempty"`
+	WriteBytesPerSecond *int64 `json:"write_bytes_per_second,omitempty"`
+}
+
+func (s NamespaceSettings) body() namespaceBody {
+	b := namespaceBody{Acks: s.Acks, Hubs: s.Hubs}
+	if s.Relayers != nil || s.Selector != nil {
+		b.Replicate = &replicateBody{s.Relayers, s.Selector}
+	}
+	if s.MaxBytes != nil || s.WriteBytesPerSecond != nil {
+		b.Quota = &quotaBody{s.MaxBytes, s.WriteBytesPerSecond}
+	}
+	return b
+}
+
+// Namespaces lists the namespaces of the group of hubs; a relayer lists its own.
+func (c *Client) Namespaces(ctx context.Context, opts ...StateOption) ([]NamespaceInfo, error) {
 	var list []NamespaceInfo
-	_, err := c.call(ctx, c.system("v1/namespaces"), &list)
+	err := c.callState(ctx, "v1/namespaces", &list, opts)
 	return list, err
 }
 
-// NamespaceInfo asks for one of them. One that the node doesn't know is [ErrNamespaceNotFound].
-func (c *Client) NamespaceInfo(ctx context.Context, name string) (NamespaceInfo, error) {
+// NamespaceInfo asks for one of them. One that isn't there is [ErrNamespaceNotFound].
+func (c *Client) NamespaceInfo(ctx context.Context, name string, opts ...StateOption) (NamespaceInfo, error) {
 	var info NamespaceInfo
-	_, err := c.call(ctx, c.system(namespacePath(name, "")), &info)
+	err := c.callState(ctx, namespacePath(name, ""), &info, opts)
 	return info, err
 }
 
-// CreateNamespace makes a namespace that the node owns. It is durable when the
-// call returns.
-func (c *Client) CreateNamespace(ctx context.Context, name string) (NamespaceInfo, error) {
-	return c.createNamespace(ctx, name, false)
+// CreateNamespace makes a namespace. Its owner has it durably when the call returns.
+func (c *Client) CreateNamespace(ctx context.Context, name string, o NewNamespace) (NamespaceInfo, error) {
+	body := o.body()
+	body.Name, body.Owner = name, o.Owner
+	return c.changeNamespace(ctx, http.MethodPost, "v1/namespaces", body)
 }
 
 // ReplaceNamespace makes a namespace anew and empty, as another lineage, that is
 // missing or quarantined on the node that owns it. What is left of it is set aside; nodes
 // that follow it have to accept the new lineage.
 func (c *Client) ReplaceNamespace(ctx context.Context, name string) (NamespaceInfo, error) {
-	return c.createNamespace(ctx, name, true)
+	return c.changeNamespace(ctx, http.MethodPost, "v1/namespaces", namespaceBody{Name: name, Replace: true})
 }
 
-func (c *Client) createNamespace(ctx context.Context, name string, replace bool) (NamespaceInfo, error) {
-	r, err := c.system("v1/namespaces").posting(struct {
-		Name    string `json:"name"`
-		Replace bool   `json:"replace,omitempty"`
-	}{name, replace})
-	if err != nil {
-		return NamespaceInfo{}, err
-	}
+// SetNamespace changes settings of a namespace while it is used.
+func (c *Client) SetNamespace(ctx context.Context, name string, s NamespaceSettings) (NamespaceInfo, error) {
+	return c.changeNamespace(ctx, http.MethodPut, namespacePath(name, ""), s.body())
+}
+
+// DeleteNamespace deletes a namespace on all nodes. They set aside what they have of it, and
+// remove that when the grace is over. Its name is free again at once.
+func (c *Client) DeleteNamespace(ctx context.Context, name string, grace time.Duration) (NamespaceInfo, error) {
+	r := c.system(namespacePath(name, ""))
+	r.method = http.MethodDelete
+	r.query.Set("grace", grace.String())
 	var info NamespaceInfo
-	_, err = c.call(ctx, r, &info)
+	_, err := c.call(ctx, r, &info)
+	return info, err
+}
+
+func (c *Client) changeNamespace(ctx context.Context, method, path string, body namespaceBody) (NamespaceInfo, error) {
+	var info NamespaceInfo
+	err := c.changeState(ctx, method, path, body, &info)
 	return info, err
 }
 

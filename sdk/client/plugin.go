@@ -118,6 +118,49 @@ func (c *Client) RetryDeadLetters(ctx context.Context, name string, ids ...strin
 	return out.Accepted, out.Left, err
 }
 
+// CatalogPlugin is an entry of the group's catalog: a plugin that every node runs that has
+// one of its namespaces, its program, and room for it beside its own configuration. The fields
+// are those of a block of the configuration.
+type CatalogPlugin struct {
+	Name       string   `json:"name"`
+	Kind       string   `json:"kind"`           // notifier, model
+	Type       string   `json:"type,omitempty"` // of a notifier
+	Namespaces []string `json:"namespaces"`
+	RunOn      string   `json:"run_on,omitempty"` // owner, every
+	// SHA256 and Version are those that its program must have; empty: any.
+	SHA256  string `json:"sha256,omitempty"`
+	Version string `json:"version,omitempty"`
+	// Config is its own configuration, which answers never have, as it may hold secrets.
+	Config map[string]any `json:"config,omitempty"`
+	// Options are the block's further arguments, by their names in the configuration.
+	Options map[string]any `json:"options,omitempty"`
+}
+
+// CatalogPlugins lists the catalog, wherever its plugins run.
+func (c *Client) CatalogPlugins(ctx context.Context, opts ...StateOption) ([]CatalogPlugin, error) {
+	var list []CatalogPlugin
+	err := c.callState(ctx, "v1/plugins", &list, append(opts, inCatalog{}))
+	return list, err
+}
+
+// inCatalog asks for what is registered, instead of what the node runs.
+type inCatalog struct{}
+
+func (inCatalog) applyState(r *stateRead) { r.query.Set("catalog", "true") }
+
+// RegisterPlugin puts a plugin into the catalog, or replaces the one of its name there.
+func (c *Client) RegisterPlugin(ctx context.Context, p CatalogPlugin) (CatalogPlugin, error) {
+	var out CatalogPlugin
+	err := c.changeState(ctx, http.MethodPost, "v1/plugins", p, &out)
+	return out, err
+}
+
+// DeregisterPlugin takes a plugin out of the catalog: nodes stop it. Whether it works doesn't
+// matter. One that isn't in the catalog is [ErrPluginNotFound].
+func (c *Client) DeregisterPlugin(ctx context.Context, name string) error {
+	return c.changeState(ctx, http.MethodDelete, pluginPath(name, ""), nil, nil)
+}
+
 // Reload has the node read its configuration again. It answers what has changed, a few
 // words each. An error means that nothing has.
 func (c *Client) Reload(ctx context.Context) (changed []string, err error) {

@@ -144,9 +144,14 @@ func (c *Client) call(ctx context.Context, r *request, out any) (Position, error
 		out = &struct{}{}
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		return Position{}, fmt.Errorf("%s answered something that isn't the API's JSON (is this the HTTP address of a UnisonDB node?): %w", c.base.Host, transportError(err))
+		return Position{}, c.notOurJSON(err)
 	}
 	return p, nil
+}
+
+// notOurJSON is the error of an answer that can't be decoded.
+func (c *Client) notOurJSON(err error) error {
+	return fmt.Errorf("%s answered something that isn't the API's JSON (is this the HTTP address of a UnisonDB node?): %w", c.base.Host, transportError(err))
 }
 
 // write sends a request whose answer says no more than that it succeeded.

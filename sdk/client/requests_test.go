@@ -302,13 +302,165 @@ func TestRequests(t *testing.T) {
 		},
 		{
 			name: "create namespace", answer: jsonAnswer(http.StatusOK, `{"name":"orders"}`),
-			call:   func(ctx ctx, c c) error { _, err := c.CreateNamespace(ctx, "orders"); return err },
+			call: func(ctx ctx, c c) error {
+				_, err := c.CreateNamespace(ctx, "orders", client.NewNamespace{})
+				return err
+			},
 			method: "POST", uri: "/v1/namespaces", body: `{"name":"orders"}`,
 		},
 		{
 			name: "replace namespace", answer: jsonAnswer(http.StatusOK, `{"name":"orders"}`),
 			call:   func(ctx ctx, c c) error { _, err := c.ReplaceNamespace(ctx, "orders"); return err },
 			method: "POST", uri: "/v1/namespaces", body: `{"name":"orders","replace":true}`,
+		},
+		{
+			name: "create namespace with settings", answer: jsonAnswer(http.StatusOK, `{"name":"orders"}`),
+			call: func(ctx ctx, c c) error {
+				size, none := int64(10), int64(0)
+				_, err := c.CreateNamespace(ctx, "orders", client.NewNamespace{Owner: "hub-b", NamespaceSettings: client.NamespaceSettings{
+					Acks: "local", Hubs: []string{"hub-a"}, Relayers: []string{"edge-*"}, Selector: map[string]string{"region": "eu"}, MaxBytes: &size, WriteBytesPerSecond: &none,
+				}})
+				return err
+			},
+			method: "POST", uri: "/v1/namespaces",
+			body: `{"name":"orders","owner":"hub-b","acks":"local","hubs":["hub-a"],"replicate":{"relayers":["edge-*"],"selector":{"region":"eu"}},"quota":{"max_bytes":10,"write_bytes_per_second":0}}`,
+		},
+		{
+			name: "set namespace", answer: jsonAnswer(http.StatusOK, `{"name":"orders"}`),
+			call: func(ctx ctx, c c) error {
+				_, err := c.SetNamespace(ctx, "orders", client.NamespaceSettings{Hubs: []string{}, Selector: map[string]string{}})
+				return err
+			},
+			method: "PUT", uri: "/v1/namespaces/orders", body: `{"hubs":[],"replicate":{"selector":{}}}`,
+		},
+		{
+			name: "delete namespace", answer: jsonAnswer(http.StatusOK, `{"name":"orders"}`),
+			call:   func(ctx ctx, c c) error { _, err := c.DeleteNamespace(ctx, "orders", time.Hour); return err },
+			method: "DELETE", uri: "/v1/namespaces/orders?grace=1h0m0s",
+		},
+		{
+			name: "stale namespaces", answer: jsonAnswer(http.StatusOK, `[]`),
+			call:   func(ctx ctx, c c) error { _, err := c.Namespaces(ctx, client.Stale(nil)); return err },
+			method: "GET", uri: "/v1/namespaces?stale=true",
+		},
+		{
+			name: "raft peers", answer: jsonAnswer(http.StatusOK, `[{"id":"hub-a"}]`),
+			call:   func(ctx ctx, c c) error { _, err := c.RaftPeers(ctx); return err },
+			method: "GET", uri: "/v1/raft/peers",
+		},
+		{
+			name:   "remove a raft peer",
+			call:   func(ctx ctx, c c) error { return c.RemoveRaftPeer(ctx, "hub-a") },
+			method: "POST", uri: "/v1/raft/remove-peer", body: `{"id":"hub-a"}`,
+		},
+		{
+			name:   "transfer the leadership",
+			call:   func(ctx ctx, c c) error { return c.TransferLeader(ctx, "hub-a") },
+			method: "POST", uri: "/v1/raft/transfer-leader", body: `{"to":"hub-a"}`,
+		},
+		{
+			name: "save a snapshot", answer: bytesAnswer(http.StatusOK, "snapshot"),
+			call: func(ctx ctx, c c) error {
+				var b bytes.Buffer
+				n, err := c.SaveSnapshot(ctx, &b)
+				if b.String() != "snapshot" || n != 8 {
+					t.Errorf("saved %d bytes, %q", n, &b)
+				}
+				return err
+			},
+			method: "GET", uri: "/v1/snapshot",
+		},
+		{
+			name:   "restore a snapshot",
+			call:   func(ctx ctx, c c) error { return c.RestoreSnapshot(ctx, strings.NewReader("snapshot"), 8, true) },
+			method: "POST", uri: "/v1/snapshot?force=true", body: "snapshot", header: map[string]string{"Content-Length": "8"},
+		},
+		{
+			name: "hubs", answer: jsonAnswer(http.StatusOK, `[{"id":"hub-a"}]`),
+			call:   func(ctx ctx, c c) error { _, err := c.Hubs(ctx, client.Stale(nil)); return err },
+			method: "GET", uri: "/v1/hubs?stale=true",
+		},
+		{
+			name: "topology", answer: jsonAnswer(http.StatusOK, `{"hubs":[]}`),
+			call:   func(ctx ctx, c c) error { _, err := c.Topology(ctx); return err },
+			method: "GET", uri: "/v1/topology",
+		},
+		{
+			name: "assign", answer: jsonAnswer(http.StatusOK, `{"hubs":[]}`),
+			call: func(ctx ctx, c c) error {
+				_, err := c.Assign(ctx, client.Assignment{Namespace: "orders", Selector: map[string]string{"region": "eu"}})
+				return err
+			},
+			method: "POST", uri: "/v1/topology/assign", body: `{"namespace":"orders","selector":{"region":"eu"}}`,
+		},
+		{
+			name: "unassign", answer: jsonAnswer(http.StatusOK, `{"hubs":[]}`),
+			call: func(ctx ctx, c c) error {
+				_, err := c.Unassign(ctx, client.Assignment{Namespace: "orders", Relayer: "edge-*"})
+				return err
+			},
+			method: "POST", uri: "/v1/topology/unassign", body: `{"namespace":"orders","relayer":"edge-*"}`,
+		},
+		{
+			name: "set an upstream", answer: jsonAnswer(http.StatusOK, `{"hubs":[]}`),
+			call:   func(ctx ctx, c c) error { _, err := c.SetUpstream(ctx, "edge-2", ""); return err },
+			method: "POST", uri: "/v1/topology/set-upstream", body: `{"relayer":"edge-2","upstream":""}`,
+		},
+		{
+			name: "relayers", answer: jsonAnswer(http.StatusOK, `[{"id":"edge-1"}]`),
+			call:   func(ctx ctx, c c) error { _, err := c.Relayers(ctx); return err },
+			method: "GET", uri: "/v1/relayers",
+		},
+		{
+			name: "relayer", answer: jsonAnswer(http.StatusOK, `{"id":"edge/1"}`),
+			call:   func(ctx ctx, c c) error { _, err := c.Relayer(ctx, "edge/1"); return err },
+			method: "GET", uri: "/v1/relayers/edge%2F1",
+		},
+		{
+			name: "drain a relayer", answer: jsonAnswer(http.StatusOK, `{"id":"edge-1"}`),
+			call:   func(ctx ctx, c c) error { _, err := c.DrainRelayer(ctx, "edge-1", true); return err },
+			method: "POST", uri: "/v1/relayers/edge-1/drain", body: `{"undo":true}`,
+		},
+		{
+			name:   "remove a relayer",
+			call:   func(ctx ctx, c c) error { return c.RemoveRelayer(ctx, "edge-1", true) },
+			method: "DELETE", uri: "/v1/relayers/edge-1?force=true",
+		},
+		{
+			name: "create a join token", answer: jsonAnswer(http.StatusOK, `{"id":"t","token":"s"}`),
+			call: func(ctx ctx, c c) error {
+				_, err := c.CreateJoinToken(ctx, client.NewJoinToken{TTL: time.Hour, Uses: 2, Relayer: "edge-*", Labels: map[string]string{"region": "eu"}})
+				return err
+			},
+			method: "POST", uri: "/v1/relayers/tokens", body: `{"ttl":"1h0m0s","uses":2,"relayer":"edge-*","labels":{"region":"eu"}}`,
+		},
+		{
+			name: "join tokens", answer: jsonAnswer(http.StatusOK, `[]`),
+			call:   func(ctx ctx, c c) error { _, err := c.JoinTokens(ctx); return err },
+			method: "GET", uri: "/v1/relayers/tokens",
+		},
+		{
+			name:   "revoke a join token",
+			call:   func(ctx ctx, c c) error { return c.RevokeJoinToken(ctx, "t1") },
+			method: "DELETE", uri: "/v1/relayers/tokens/t1",
+		},
+		{
+			name: "catalog", answer: jsonAnswer(http.StatusOK, `[{"name":"hooks"}]`),
+			call:   func(ctx ctx, c c) error { _, err := c.CatalogPlugins(ctx, client.Stale(nil)); return err },
+			method: "GET", uri: "/v1/plugins?catalog=true&stale=true",
+		},
+		{
+			name: "register a plugin", answer: jsonAnswer(http.StatusOK, `{"name":"hooks"}`),
+			call: func(ctx ctx, c c) error {
+				_, err := c.RegisterPlugin(ctx, client.CatalogPlugin{Name: "hooks", Kind: "notifier", Type: "webhook", Namespaces: []string{"orders"}, Config: map[string]any{"a": "b"}})
+				return err
+			},
+			method: "POST", uri: "/v1/plugins", body: `{"name":"hooks","kind":"notifier","type":"webhook","namespaces":["orders"],"config":{"a":"b"}}`,
+		},
+		{
+			name:   "deregister a plugin",
+			call:   func(ctx ctx, c c) error { return c.DeregisterPlugin(ctx, "shop/hooks") },
+			method: "DELETE", uri: "/v1/plugins/shop%2Fhooks",
 		},
 		{
 			name: "namespace info", answer: jsonAnswer(http.StatusOK, `{"name":"orders"}`),

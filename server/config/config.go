@@ -192,7 +192,10 @@ type Upstream struct {
 	Name       string
 	Addresses  []string
 	Namespaces []string // nil: what the control plane assigns
-	TLS        *TLS
+	// JoinToken lets the relayer join where it has no certificate: the operator's word
+	// for the first session, that isn't needed behind it.
+	JoinToken string `json:"-"`
+	TLS       *TLS
 }
 
 // Telemetry configures metrics and traces.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -138,7 +139,7 @@ relayer {
 			if diff := cmp.Diff(tt.want, got, ignoreWhere); diff != "" {
 				t.Error(diff)
 			}
-			if errs := got.NotBuilt(tt.options.Role); len(errs) > 0 {
+			if errs := got.NotBuilt(); len(errs) > 0 {
 				t.Errorf("NotBuilt says %v of a default configuration", errs)
 			}
 		})
@@ -348,10 +349,9 @@ namespace "later" {
   storage { history = "1h" }
 }
 `, LoadOptions{})
-	c.Relayer.Upstreams = append(c.Relayer.Upstreams, Upstream{Name: "assigned"})
 	c.Telemetry.OTLPEndpoint = "127.0.0.1:4317"
 	var got []string
-	for _, e := range c.NotBuilt("") {
+	for _, e := range c.NotBuilt() {
 		what, found := strings.CutSuffix(e.Error(), " isn't built yet in this version of UnisonDB; remove it to start the node")
 		if !found {
 			t.Errorf("%q doesn't say what to do", e)
@@ -372,11 +372,33 @@ namespace "later" {
 	if !bytes.Equal(text, want) {
 		t.Error(cmp.Diff(string(want), string(text)))
 	}
-	for role, block := range map[string]string{RoleHub: "own", RoleRelayer: "raft"} {
-		for _, e := range c.NotBuilt(role) {
-			if strings.Contains(e.Error(), block+" ") && !strings.Contains(e.Error(), "listener") {
-				t.Errorf("role %s: %v", role, e)
-			}
-		}
+}
+
+// TestSecret: whoever shows a configuration is told what env() and file() gave.
+func TestSecret(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("of the file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	files := filepath.Join(dir, "hub.hcl")
+	text := fmt.Sprintf("data_dir = env(\"DIR\")\nregion = file(%q)\nnode_id = env(\"UNSET\", \"hub-1\")\n", secret)
+	if err := os.WriteFile(files, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	cfg, err := Load([]string{files}, LoadOptions{
+		Env:    func(name string) (string, bool) { return "/of/the/environment", name == "DIR" },
+		Secret: func(value string) { told = append(told, value) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(told)
+	if told = slices.Compact(told); !slices.Equal(told, []string{"/of/the/environment", "of the file"}) {
+		t.Errorf("told of %q", told)
+	}
+	if cfg.DataDir != "/of/the/environment" || cfg.Region != "of the file" {
+		t.Errorf("%+v", cfg)
 	}
 }

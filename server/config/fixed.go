@@ -1,6 +1,7 @@
 package config
 
 import (
+	hash "crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -129,7 +130,19 @@ func (s *settings) flag(key string, v bool)          { s.add(key, strconv.Format
 func (s *settings) number(key string, v int)         { s.add(key, strconv.Itoa(v)) }
 func (s *settings) size(key string, v int64)         { s.text(key, shortSize(v)) }
 func (s *settings) time(key string, v time.Duration) { s.text(key, shortDuration(v)) }
-func (s *settings) list(key string, v []string)      { s.add(key, quotedList(v)) }
+
+// secret is a value that nobody reads in a message: a few digits of its hash tell one
+// from another.
+func (s *settings) secret(key, v string) {
+	if v == "" {
+		s.text(key, "")
+		return
+	}
+	sum := hash.Sum256([]byte(v))
+	s.add(key, fmt.Sprintf("a secret (SHA-256 %x…)", sum[:4]))
+}
+
+func (s *settings) list(key string, v []string) { s.add(key, quotedList(v)) }
 func (s *settings) table(key string, v map[string]string) {
 	var pairs []string
 	for _, name := range slices.Sorted(maps.Keys(v)) {
@@ -241,5 +254,6 @@ func (s *settings) upstream(u Upstream) {
 	defer s.block(title)()
 	s.list("addresses in "+title, u.Addresses)
 	s.list("namespaces in "+title, u.Namespaces)
+	s.secret("join_token in "+title, u.JoinToken)
 	s.tls(title, u.TLS)
 }

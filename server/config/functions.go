@@ -58,10 +58,14 @@ func fileFunction(read func(string) ([]byte, error)) function.Function {
 			if err != nil {
 				return cty.NilVal, fmt.Errorf("can't read the secret: %w", err)
 			}
-			text := strings.TrimSuffix(string(b), "\n")
-			return cty.StringVal(strings.TrimSuffix(text, "\r")), nil
+			return cty.StringVal(withoutNewline(b)), nil
 		},
 	})
+}
+
+// withoutNewline is a file's text without the newline at its end.
+func withoutNewline(b []byte) string {
+	return strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
 }
 
 // readSecret reads a whole file of at most maxSecret bytes.

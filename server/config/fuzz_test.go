@@ -38,7 +38,7 @@ func FuzzLoad(f *testing.F) {
 				}
 				if c != nil {
 					checkValid(t, c)
-					c.NotBuilt(role)
+					c.NotBuilt()
 					if changes := c.Fixed(c); len(changes) > 0 {
 						t.Fatalf("it differs from itself: %v", changes)
 					}

@@ -31,6 +31,9 @@ type LoadOptions struct {
 	Role string
 	// Env answers env("NAME"); nil: the process's environment.
 	Env func(string) (string, bool)
+	// Secret is told of every value that env() and file() give: what shows the
+	// configuration to others leaves those out. May be nil.
+	Secret func(value string)
 }
 
 // source is a file's name and text. One that couldn't be read has its problem
@@ -56,7 +59,27 @@ func Load(paths []string, o LoadOptions) (*Config, error) {
 	if env == nil {
 		env = os.LookupEnv
 	}
-	return load(sources, r, o, evalContext(env, readSecret), machine())
+	return load(sources, r, o, evalContext(o.telling(env, readSecret)), machine())
+}
+
+// telling has Secret told of what env and read give.
+func (o LoadOptions) telling(env func(string) (string, bool), read func(string) ([]byte, error)) (func(string) (string, bool), func(string) ([]byte, error)) {
+	if o.Secret == nil {
+		return env, read
+	}
+	return func(name string) (string, bool) {
+			value, ok := env(name)
+			if ok {
+				o.Secret(value)
+			}
+			return value, ok
+		}, func(path string) ([]byte, error) {
+			b, err := read(path)
+			if err == nil {
+				o.Secret(withoutNewline(b))
+			}
+			return b, err
+		}
 }
 
 // load is Load once the files are read and the machine is known.

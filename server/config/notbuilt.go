@@ -24,19 +24,12 @@ func (u *Unbuilt) Error() string {
 }
 
 // NotBuilt lists what the configuration asks for and this version doesn't do,
-// for a node started in the role; an empty role means either. Such files are
-// valid: they say what a later version will do.
-func (c *Config) NotBuilt(role string) []error {
+// whatever its role. Such files are valid: they say what a later version will do.
+func (c *Config) NotBuilt() []error {
 	u := &unbuilt{where: c.where}
 	u.doors(c)
 	u.storage("storage", "storage", c.Storage)
 	u.namespaces(c)
-	if c.Raft != nil && role != RoleRelayer {
-		u.add("raft", "raft (a group of hubs)")
-	}
-	if c.Relayer != nil && role != RoleHub {
-		u.relayer(c.Relayer)
-	}
 	if c.ACL {
 		u.add("acl", "acl with enabled = true")
 	}
@@ -76,24 +69,6 @@ func (u *unbuilt) namespaces(c *Config) {
 		if n.Storage.History != c.Storage.History {
 			u.storage(key, "storage of "+title, n.Storage)
 		}
-		if n.Replicate != nil && len(n.Replicate.Selector) > 0 {
-			u.add(key+".selector", "selector in replicate of "+title)
-		}
-	}
-}
-
-func (u *unbuilt) relayer(r *Relayer) {
-	for _, name := range r.Own {
-		u.add("own."+name, fmt.Sprintf("own %q in relayer", name))
-	}
-	for _, up := range r.Upstreams {
-		key, title := "upstream."+up.Name, fmt.Sprintf("upstream %q", up.Name)
-		if up.Namespaces == nil {
-			u.errs = append(u.errs, &Unbuilt{
-				Where: u.where[key],
-				What:  title + " without namespaces, which leaves them to the control plane,",
-			})
-		}
 	}
 }
 
@@ -122,22 +97,18 @@ func (r *resolver) places(c *Config) {
 
 func (n *writtenNamespace) places() map[string]hcl.Range {
 	key := "namespace." + n.name
-	at := map[string]hcl.Range{
+	return map[string]hcl.Range{
 		fmt.Sprintf("namespace %q", n.name): n.at, key + ".acks": n.acks.at, key + ".history": n.storage.history.at,
 	}
-	if n.replicate != nil {
-		at[key+".selector"] = n.replicate.selector.at
-	}
-	return at
 }
 
 func (r *writtenRelayer) places() map[string]hcl.Range {
 	at := map[string]hcl.Range{}
 	for _, o := range r.own {
-		at["own."+o.v], at[fmt.Sprintf("own %q", o.v)] = o.at, o.at
+		at[fmt.Sprintf("own %q", o.v)] = o.at
 	}
 	for _, u := range r.upstreams {
-		at["upstream."+u.name], at[fmt.Sprintf("upstream %q", u.name)] = u.at, u.at
+		at[fmt.Sprintf("upstream %q", u.name)] = u.at
 	}
 	return at
 }

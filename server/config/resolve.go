@@ -181,6 +181,14 @@ func (l *Listener) CheckExposure(kind string) error {
 	return fmt.Errorf(exposedMessage+"; %s", fmt.Sprintf("listener %q", kind), l.Address, exposedHint)
 }
 
+// CheckExposure is that of a listener. grpc is the one whose TLS Raft uses where it has none of its own.
+func (r *Raft) CheckExposure(grpc *Listener) error {
+	if r == nil || r.TLS != nil || grpc != nil && grpc.TLS != nil || r.Insecure || isLoopback(r.Address) {
+		return nil
+	}
+	return fmt.Errorf(exposedMessage+"; %s", "raft", r.Address, exposedHint)
+}
+
 // door is the address to listen on, refused where others would reach it in
 // plain text and nobody has said that this is meant.
 func (r *resolver) door(w *writtenDoor, title, otherwise string, secured bool) string {
@@ -412,6 +420,7 @@ func (r *resolver) upstream(w *writtenUpstream) Upstream {
 		Name:       w.name,
 		Addresses:  values(w.addresses.v),
 		Namespaces: values(w.namespaces.v),
+		JoinToken:  w.joinToken.or(""),
 		TLS:        r.tls(w.tls, "tls of "+title, false),
 	}
 }

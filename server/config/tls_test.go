@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -101,7 +102,7 @@ namespace "orders" {
 		if diff := cmp.Diff(secured.http, c.HTTP.TLS) + cmp.Diff(secured.grpc, c.GRPC.TLS) + cmp.Diff(secured.replicate, c.Namespaces[0].Replicate); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
-		if errs := c.NotBuilt(RoleHub); len(errs) > 0 {
+		if errs := c.NotBuilt(); len(errs) > 0 {
 			t.Errorf("%s: %v", name, errs)
 		}
 	}
@@ -133,7 +134,7 @@ relayer {
 		if diff := cmp.Diff(secured.upstream, c.Relayer.Upstreams[0].TLS); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
-		if errs := c.NotBuilt(RoleRelayer); len(errs) > 0 {
+		if errs := c.NotBuilt(); len(errs) > 0 {
 			t.Errorf("%s: %v", name, errs)
 		}
 	}
@@ -160,12 +161,37 @@ namespace "a" {
   replicate {}
 }
 namespace "b" {}`, LoadOptions{Role: RoleHub})
-	if c.Namespaces[0].Replicate == nil || c.Namespaces[1].Replicate != nil || len(c.NotBuilt(RoleHub)) > 0 {
+	if c.Namespaces[0].Replicate == nil || c.Namespaces[1].Replicate != nil || len(c.NotBuilt()) > 0 {
 		t.Errorf("%+v", c.Namespaces)
 	}
-	c = mustLoad(t, "data_dir = \"/d\"\nnamespace \"a\" {\n  replicate { selector = { region = \"eu\" } }\n}", LoadOptions{Role: RoleHub})
-	errs := c.NotBuilt(RoleHub)
-	if len(errs) != 1 || errs[0].Error() != `test.hcl:3: selector in replicate of namespace "a" isn't built yet in this version of UnisonDB; remove it to start the node` {
-		t.Errorf("%v", errs)
+}
+
+// TestJoinToken: a relayer's upstream may hold one, and no message shows it.
+func TestJoinToken(t *testing.T) {
+	text := func(token string) string {
+		return "data_dir = \"/d\"\nrelayer {\n  upstream \"hub\" {\n    addresses = [\"hub:4001\"]\n    join_token = \"" + token + "\"\n  }\n}"
+	}
+	was, is := mustLoad(t, text("of-yesterday"), LoadOptions{Role: RoleRelayer}), mustLoad(t, text("of-today"), LoadOptions{Role: RoleRelayer})
+	if up := was.Relayer.Upstreams[0]; up.JoinToken != "of-yesterday" || up.Namespaces != nil || len(was.NotBuilt()) > 0 {
+		t.Errorf("%+v, %v", up, was.NotBuilt())
+	}
+	changes := was.Fixed(is)
+	if len(changes) != 1 || strings.Contains(changes[0].String(), "day") || !strings.Contains(changes[0].String(), "join_token") {
+		t.Errorf("%v", changes)
+	}
+}
+
+func TestRaftExposure(t *testing.T) {
+	open, secure := &Raft{Address: "10.0.0.1:4002"}, &Listener{TLS: &TLS{}}
+	if err := open.CheckExposure(nil); err == nil || !strings.Contains(err.Error(), "raft listens on 10.0.0.1:4002") {
+		t.Errorf("%v", err)
+	}
+	for _, r := range []*Raft{nil, {Address: "127.0.0.1:1"}, {Address: "10.0.0.1:1", Insecure: true}, {Address: "10.0.0.1:1", TLS: &TLS{}}} {
+		if err := r.CheckExposure(&Listener{}); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := open.CheckExposure(secure); err != nil {
+		t.Error(err)
 	}
 }

@@ -159,6 +159,7 @@ type writtenUpstream struct {
 	name       string
 	addresses  value[[]value[string]]
 	namespaces value[[]value[string]]
+	joinToken  value[string]
 	tls        *writtenTLS
 }
 
@@ -440,6 +441,7 @@ func (r *writtenRelayer) upstream(d *decoder, b *hcl.Block) {
 		keys: []key{
 			list("addresses", &u.addresses, dialable),
 			list("namespaces", &u.namespaces, namespaceName),
+			one("join_token", &u.joinToken, filled),
 		},
 		blocks: []inner{{name: "tls", decode: func(d *decoder, b *hcl.Block) {
 			u.tls = tlsBlock(d, b, u.tls, "tls of "+title, false)

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/unisondb/unisondb/dbkernel"
+	"github.com/unisondb/unisondb/server/internal/forward"
 	"github.com/unisondb/unisondb/server/pluginhost"
 )
 
@@ -39,6 +40,12 @@ type Node interface {
 	// Owner names the owner of a namespace as well as this node knows it; it
 	// may be empty.
 	Owner(namespace string) string
+	// HasNamespace says whether this node answers requests to a namespace itself, if only
+	// by the reason why it can't. A hub that is to follow it and has nothing of it yet does not.
+	HasNamespace(namespace string) bool
+	// OwnerElsewhere says whether writes to a namespace have to go to another hub, also while
+	// it isn't known to which. It is false for what a relayer owns.
+	OwnerElsewhere(namespace string) bool
 	// Names lists the namespaces that the node has, or should have, sorted. It
 	// opens none of them.
 	Names() []string
@@ -61,6 +68,15 @@ type Options struct {
 	// Plugins are the node's; nil: it has none.
 	Plugins Plugins
 	Logger  hclog.Logger // silent by default
+	// Group is the group of hubs, and Viewer what its hubs see; nil on a relayer. They need NodeID,
+	// this hub's id.
+	Group  Group
+	Viewer Viewer
+	NodeID string
+	// Clock tells the time of changes of the group; time.Now by default.
+	Clock func() time.Time
+	// Forwarder passes requests on to other hubs; nil: there are none.
+	Forwarder *forward.Forwarder
 	// Metrics answers GET /metrics; nil leaves that route unknown.
 	Metrics http.Handler
 	// Observe is told of every finished request. It must not block. May be nil.
@@ -84,6 +100,12 @@ type Observation struct {
 type API struct {
 	node      Node
 	plugins   Plugins
+	group     Group
+	viewer    Viewer
+	nodeID    string
+	clock     func() time.Time
+	made      time.Duration // how long a request waits for a new namespace
+	forwarder *forward.Forwarder
 	log       hclog.Logger
 	metrics   http.Handler
 	observe   func(Observation)
@@ -113,10 +135,14 @@ func New(o Options) *API {
 	if o.Plugins == nil {
 		o.Plugins = pluginhost.New(pluginhost.Options{})
 	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
 	draining, drain := context.WithCancel(context.Background())
 	return &API{
+		group: o.Group, viewer: o.Viewer, nodeID: o.NodeID, clock: o.Clock, made: madePatience,
 		draining: draining, drain: drain,
-		node: o.Node, plugins: o.Plugins, log: o.Logger, metrics: o.Metrics, observe: o.Observe, backupDir: o.BackupDir,
+		node: o.Node, plugins: o.Plugins, forwarder: o.Forwarder, log: o.Logger, metrics: o.Metrics, observe: o.Observe, backupDir: o.BackupDir,
 		bodies: semaphore.NewWeighted(max(o.BodyMemory, maxBody+dbkernel.MaxBatchLen+4*largeBody)), patience: defaultPatience,
 	}
 }
@@ -145,7 +171,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer a.inFlight.Add(-1)
 	start := time.Now()
 	rec := newRecorder(w, a.patience.answer)
-	c := &call{api: a, w: rec, Request: r, route: "unknown"}
+	c := &call{api: a, w: rec, Request: r, route: "unknown", incoming: forward.From(r.Context())}
 	defer c.release()
 	// Behind the handler, net/http reads on in a body that wasn't read to its end.
 	defer func() {
@@ -162,7 +188,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.observe(Observation{Route: c.route, Method: methodLabel(r.Method), Status: rec.status, Took: time.Since(start)})
 	}()
 	rec.Header().Set("X-Content-Type-Options", "nosniff")
-	if err := a.serve(c); err != nil {
+	if err := a.serve(c); err != nil && !errors.Is(err, errDeclined) {
 		a.fail(c, err)
 	}
 }
@@ -187,10 +213,17 @@ func (a *API) serve(c *call) error {
 	if ep.probe {
 		return h(c)
 	}
-	if a.isDraining() {
+	if c.incoming != nil {
+		if err := c.takeUp(ep); err != nil {
+			return err
+		}
+	} else if a.isDraining() {
 		return c.shuttingDown()
 	}
 	if !ep.system {
+		if passed, err := c.passOn(ep); passed || err != nil {
+			return err
+		}
 		if err := c.enterNamespace(); err != nil {
 			return err
 		}
@@ -216,7 +249,7 @@ func (a *API) recovered(c *call, p any) {
 
 // fail answers err.
 func (a *API) fail(c *call, err error) {
-	e := c.errorOf(err)
+	e := c.ownerMoved(c.errorOf(err))
 	if e.Status >= 500 && e.Status != http.StatusServiceUnavailable && e.Status != http.StatusGatewayTimeout {
 		a.log.Error("request failed", "route", c.route, "namespace", c.namespace, "code", e.Code, "error", err)
 	}

@@ -48,6 +48,9 @@ var defaultPatience = patience{body: 2 * time.Minute, step: 15 * time.Second, me
 // A large body waits until memory for it is free, which it gives back when the
 // request ends.
 func (c *call) readBody(limit int64, tooLong error) ([]byte, error) {
+	if c.kept != nil {
+		return c.kept, nil
+	}
 	if c.ContentLength > limit {
 		return nil, tooLong
 	}
@@ -161,11 +164,15 @@ func (c *call) rawValue() ([]byte, error) {
 
 // readJSON reads a JSON body into v.
 func (c *call) readJSON(limit int64, v any) error {
-	b, err := c.readBody(limit, tooLarge("the body is longer than %d bytes: send less at once%s", limit, limitHint(limit)))
+	b, err := c.readBody(limit, bodyTooLong(limit))
 	if err != nil {
 		return err
 	}
 	return decodeJSON(b, v)
+}
+
+func bodyTooLong(limit int64) error {
+	return tooLarge("the body is longer than %d bytes: send less at once%s", limit, limitHint(limit))
 }
 
 func limitHint(limit int64) string {

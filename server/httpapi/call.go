@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/unisondb/unisondb/dbkernel"
+	"github.com/unisondb/unisondb/server/internal/forward"
 )
 
 // The headers of the data API.
@@ -43,6 +44,10 @@ type call struct {
 	began   time.Time     // when it began to wait for its position
 	acks    int           // how many followers a write waits for
 	written *committed    // by a write that is to be answered; nil: none
+
+	incoming *forward.Incoming // of a request that another hub has passed on
+	atOwner  bool              // writes have to go to another hub
+	kept     []byte            // the body, where it was read before the handler; nil: it wasn't
 
 	reserved int64 // of the API's body memory
 	sent     int64 // the part of reserved that holds the request's body

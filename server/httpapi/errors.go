@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/unisondb/unisondb/dbkernel"
+	"github.com/unisondb/unisondb/server/topology"
 )
 
 // The codes of errors. They are stable: programs decide by them.
@@ -58,6 +59,7 @@ const (
 	CodeDamaged             = "DAMAGED"
 	CodeNewerFormat         = "NEWER_FORMAT"
 	CodeOutcomeUnknown      = "OUTCOME_UNKNOWN"
+	CodeNoOwner             = "NO_OWNER"
 	CodeCanceled            = "CANCELED"
 	CodeNotReady            = "NOT_READY"
 	CodeNotCaughtUp         = "NOT_CAUGHT_UP"
@@ -73,6 +75,10 @@ const (
 	CodeModelTimeout        = "MODEL_TIMEOUT"
 	CodeConfigInvalid       = "CONFIG_INVALID"
 	CodeConfigFixed         = "CONFIG_FIXED"
+	CodeNoLeader            = "NO_LEADER"
+	CodeNotAHub             = "NOT_A_HUB"
+	CodeNotMade             = "NOT_MADE"
+	CodeRelayerConnected    = "RELAYER_CONNECTED"
 )
 
 // Error is an answer that refuses. Message says what happened and what to do.
@@ -142,6 +148,10 @@ func (c *call) errorOf(err error) *Error {
 	if errors.As(err, &e) {
 		return e
 	}
+	var refused *topology.Error
+	if errors.As(err, &refused) {
+		return groupRefusal(refused)
+	}
 	var s *StateError
 	if errors.As(err, &s) {
 		return &Error{Status: http.StatusServiceUnavailable, Code: s.Code, Message: s.Error(), RetryAfter: s.RetryAfter}
@@ -150,7 +160,7 @@ func (c *call) errorOf(err error) *Error {
 		return &Error{Status: http.StatusServiceUnavailable, Code: CodeNotReady, RetryAfter: time.Second,
 			Message: fmt.Sprintf("another copy of namespace %q has taken its place while the request ran, and nothing was written: try again", c.namespace)}
 	}
-	for _, k := range slices.Concat(kernelErrors, pluginErrors) {
+	for _, k := range slices.Concat(groupErrors, kernelErrors, pluginErrors) {
 		if errors.Is(err, k.err) {
 			return &Error{Status: k.status, Code: k.code, Message: err.Error(), RetryAfter: retryAfter(err, k.retryAfter)}
 		}

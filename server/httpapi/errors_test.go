@@ -135,6 +135,7 @@ func TestUnknownRoutesAndMethods(t *testing.T) {
 		"!/v1/namespaces/default/", "!/v1/namespaces/default/marks", "!/v1/namespaces/default/mark/1",
 		"", "/", "/kvs", "/KV/a", "/tx/x", "/tx/x/y", "/tx//commit", "/tx/x/commit/now", "/offset/", "/offset/x", "/wal", "/wal/backup/x", "/btree", "/history", "/model", "/model/", "/model/vector", "/model/vector/", "/model//search",
 		"!/v1/plugins/x/", "!/v1/plugins/x/nothing", "!/v1/plugins/x/dead-letters/", "!/v1/plugins/", "!/v1/reload/",
+		"!/v1/raft", "!/v1/raft/", "!/v1/raft/peer", "!/v1/topology/", "!/v1/topology/show", "!/v1/hubs/", "!/v1/snapshot/", "!/v1/relayers/", "!/v1/relayers/x/", "!/v1/relayers/x/drains", "!/v1/relayers/tokens/",
 	} {
 		f.do("GET", path, "").refused(404, httpapi.CodeRouteNotFound)
 	}
@@ -147,7 +148,7 @@ func TestUnknownRoutesAndMethods(t *testing.T) {
 		{"POST", "/lob/a", "DELETE, GET, HEAD, PUT"}, {"DELETE", "/lob", "GET, HEAD"}, {"GET", "/tx", "POST"}, {"GET", "/tx/begin", "POST"},
 		{"DELETE", "/tx/00/commit", "POST"}, {"POST", "/offset", "GET, HEAD"}, {"GET", "/wal/backup", "POST"}, {"GET", "/btree/backup", "POST"},
 		{"POST", "!/health", "GET, HEAD"}, {"DELETE", "!/v1/namespaces", "GET, HEAD, POST"}, {"POST", "!/metrics", "GET, HEAD"}, {"QUERY", "/stats", "GET, HEAD"},
-		{"DELETE", "!/v1/namespaces/default", "GET, HEAD"}, {"GET", "!/v1/namespaces/default/accept", "POST"}, {"GET", "!/v1/namespaces/default/mark", "POST"},
+		{"POST", "!/v1/namespaces/default", "DELETE, GET, HEAD, PUT"}, {"GET", "!/v1/namespaces/default/accept", "POST"}, {"GET", "!/v1/namespaces/default/mark", "POST"},
 		{"POST", "!/v1/namespaces/default/digests", "GET, HEAD"}, {"GET", "!/v1/namespaces/default/scrub", "POST"},
 	} {
 		a := f.do(tc.method, tc.path, "").refused(405, httpapi.CodeMethodNotAllowed)

@@ -13,6 +13,10 @@ func (a *API) SetPatience(d time.Duration) { a.patience = patience{d, d, d, d, d
 // SetMemoryPatience is how long requests wait for memory. It is called before the first request.
 func (a *API) SetMemoryPatience(d time.Duration) { a.patience.memory = d }
 
+// SetMadePatience is how long requests wait for a namespace to be made. It is called before
+// the first request.
+func (a *API) SetMadePatience(d time.Duration) { a.made = d }
+
 // TakeMemory takes all the memory of an API that has the least, and returns how to give it back.
 func (a *API) TakeMemory(t *testing.T) (free func()) {
 	const least = maxBody + dbkernel.MaxBatchLen + 4*largeBody

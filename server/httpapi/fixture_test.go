@@ -23,6 +23,7 @@ import (
 
 	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/server/httpapi"
+	"github.com/unisondb/unisondb/server/internal/forward"
 	"github.com/unisondb/unisondb/server/pluginhost"
 )
 
@@ -41,6 +42,8 @@ type fakeNode struct {
 	changed   []string
 	reloadErr error
 	accepted  map[string]dbkernel.Lineage
+	// absent: it has no namespace at all; elsewhere: another hub owns all of them.
+	absent, elsewhere atomic.Bool
 	// replacing is held while a namespace is replaced.
 	replacing sync.RWMutex
 	// exchanged is looked up in the place of a namespace, once.
@@ -55,6 +58,9 @@ func (n *fakeNode) Namespace(name string) (*dbkernel.Namespace, error) {
 	}
 	if name == "panics" {
 		panic("a mistake of our own")
+	}
+	if n.absent.Load() {
+		return nil, dbkernel.ErrNamespaceNotFound
 	}
 	if ns := n.exchanged.Swap(nil); ns != nil {
 		return ns, nil
@@ -93,6 +99,12 @@ func (n *fakeNode) WaitReplicated(ctx context.Context, _ string, p dbkernel.Posi
 }
 
 func (n *fakeNode) Owner(string) string { return n.owner }
+
+func (n *fakeNode) HasNamespace(name string) bool {
+	return !n.absent.Load() && (n.refused[name] != nil || slices.Contains(n.Names(), name))
+}
+
+func (n *fakeNode) OwnerElsewhere(string) bool { return n.elsewhere.Load() }
 
 func (n *fakeNode) Names() []string {
 	names, err := n.db.Namespaces()
@@ -133,9 +145,12 @@ type fixture struct {
 type fixtureOptions struct {
 	replica  bool
 	plugins  httpapi.Plugins
+	group    *fakeGroup // of which the node is hub-a; nil: none
 	quota    dbkernel.Quota
 	memory   int64
 	patience time.Duration
+	// forwarder passes requests on to other hubs; nil: there are none.
+	forwarder *forward.Forwarder
 }
 
 func newFixture(t *testing.T, opts ...func(*fixtureOptions)) *fixture {
@@ -166,14 +181,22 @@ func newFixture(t *testing.T, opts ...func(*fixtureOptions)) *fixture {
 		t.Fatal(err)
 	}
 	f.node = &fakeNode{db: db, owner: "hub-a", refused: map[string]error{}, accepted: map[string]dbkernel.Lineage{}}
-	f.api = httpapi.New(httpapi.Options{
-		Node: f.node, Plugins: o.plugins, Logger: log, BackupDir: filepath.Join(f.dir, "backups"), BodyMemory: o.memory,
+	options := httpapi.Options{
+		Node: f.node, Plugins: o.plugins, Forwarder: o.forwarder, Logger: log, BackupDir: filepath.Join(f.dir, "backups"), BodyMemory: o.memory,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "unisondb_up 1\n") }),
-	})
+	}
+	if o.group != nil {
+		options.Group, options.Viewer, options.NodeID = o.group, o.group, "hub-a"
+		options.Clock = func() time.Time { return seenAt }
+	}
+	f.api = httpapi.New(options)
 	if o.patience > 0 {
 		f.api.SetPatience(o.patience)
 	}
 	f.listen(log)
+	if throughAHub.Load() {
+		return f.frontWithout(ownerHub(t, f.api), o)
+	}
 	return f
 }
 

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"cmp"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -33,6 +34,9 @@ func (c *call) callModel() error {
 		}
 	}
 	a, err := c.api.plugins.Call(c.Context(), r)
+	if c.atOwner && (errors.Is(err, dbkernel.ErrReadOnly) || errors.Is(err, pluginhost.ErrModelNotFound)) {
+		return c.forward(true, keep(body))
+	}
 	if err != nil {
 		return err
 	}

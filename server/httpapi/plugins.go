@@ -32,7 +32,15 @@ var pluginErrors = []knownError{
 	{pluginhost.ErrModelTimeout, http.StatusGatewayTimeout, CodeModelTimeout, 0},
 }
 
+// listPlugins lists those of this node, or with catalog=true those that are registered.
 func (c *call) listPlugins() error {
+	catalog, err := c.flag("catalog")
+	if err != nil {
+		return err
+	}
+	if catalog {
+		return c.listCatalog()
+	}
 	return c.json(append([]pluginhost.Status{}, c.api.plugins.Plugins()...))
 }
 

@@ -98,7 +98,7 @@ func TestPluginRoutes(t *testing.T) {
 		f.do(tc.method, "!/v1/plugins/none"+tc.action, "").refused(404, httpapi.CodePluginNotFound)
 	}
 	f.do("GET", "!/v1/plugins/vector/dead-letters", "").refused(404, httpapi.CodeNoNotifier)
-	f.do("DELETE", name, "").refused(405, httpapi.CodeMethodNotAllowed)
+	f.do("PUT", name, "").refused(405, httpapi.CodeMethodNotAllowed)
 }
 
 // TestPluginRoutesFromElsewhere: those that change the node answer on loopback only.

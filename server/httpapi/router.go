@@ -15,6 +15,10 @@ type endpoint struct {
 	methods map[string]handler
 	system  bool // needs no namespace that is served
 	probe   bool // answers while the node drains, too
+	local   bool // is about this node's copy: another node's answer would be to another question
+	bare    bool // its requests have no body that counts
+	inside  bool // its body says whether it writes
+	guarded bool // answers on loopback only
 }
 
 // pathArgs is what a path carries.
@@ -23,6 +27,8 @@ type pathArgs struct {
 	key       []byte // of a key, row or object; never empty on endpoints that have one
 	txn       string
 	plugin    string // its name, which may hold slashes
+	node      string // id of a relayer
+	token     string // id of a join token
 	// model and modelMethod are of calls of a data model.
 	model, modelMethod string
 }
@@ -36,28 +42,41 @@ var (
 	epStatus     = &endpoint{name: "status", system: true, probe: true, methods: map[string]handler{http.MethodGet: (*call).status}}
 	epNamespaces = &endpoint{name: "namespaces", system: true, methods: map[string]handler{
 		http.MethodGet: (*call).listNamespaces, http.MethodPost: (*call).createNamespace}}
-	epNamespace       = &endpoint{name: "namespace", system: true, methods: map[string]handler{http.MethodGet: (*call).namespaceInfo}}
+	epNamespace = &endpoint{name: "namespace", system: true, methods: map[string]handler{
+		http.MethodGet: (*call).namespaceInfo, http.MethodPut: (*call).setNamespace, http.MethodDelete: (*call).deleteNamespace}}
 	namespaceEndpoint = map[string]*endpoint{
 		"accept":  {name: "namespace_accept", system: true, methods: map[string]handler{http.MethodPost: (*call).acceptLineage}},
-		"mark":    {name: "namespace_mark", methods: map[string]handler{http.MethodPost: (*call).writeMark}},
-		"digests": {name: "namespace_digests", methods: map[string]handler{http.MethodGet: (*call).digests}},
-		"scrub":   {name: "namespace_scrub", methods: map[string]handler{http.MethodPost: (*call).scrubNow}},
+		"mark":    {name: "namespace_mark", bare: true, guarded: true, methods: map[string]handler{http.MethodPost: (*call).writeMark}},
+		"digests": {name: "namespace_digests", local: true, methods: map[string]handler{http.MethodGet: (*call).digests}},
+		"scrub":   {name: "namespace_scrub", local: true, methods: map[string]handler{http.MethodPost: (*call).scrubNow}},
 	}
 
 	epReload        = &endpoint{name: "reload", system: true, methods: map[string]handler{http.MethodPost: (*call).reload}}
-	epPlugins       = &endpoint{name: "plugins", system: true, methods: map[string]handler{http.MethodGet: (*call).listPlugins}}
-	epPlugin        = &endpoint{name: "plugin", system: true, methods: map[string]handler{http.MethodGet: (*call).pluginInfo}}
+	epPlugins       = &endpoint{name: "plugins", system: true, methods: map[string]handler{http.MethodGet: (*call).listPlugins, http.MethodPost: (*call).registerPlugin}}
+	epPlugin        = &endpoint{name: "plugin", system: true, methods: map[string]handler{http.MethodGet: (*call).pluginInfo, http.MethodDelete: (*call).deregisterPlugin}}
 	pluginEndpoints = map[string]*endpoint{
 		"reload":             {name: "plugin_reload", system: true, methods: map[string]handler{http.MethodPost: (*call).reloadPlugin}},
 		"dead-letters":       {name: "plugin_dead_letters", system: true, methods: map[string]handler{http.MethodGet: (*call).deadLetters}},
 		"dead-letters/retry": {name: "plugin_dead_letters_retry", system: true, methods: map[string]handler{http.MethodPost: (*call).retryDeadLetters}},
 	}
 
-	epModel = &endpoint{name: "model", methods: map[string]handler{http.MethodPost: (*call).callModel}}
+	epHubs     = &endpoint{name: "hubs", system: true, methods: map[string]handler{http.MethodGet: (*call).hubs}}
+	epTopology = &endpoint{name: "topology", system: true, methods: map[string]handler{http.MethodGet: (*call).topology}}
+	epSnapshot = &endpoint{name: "snapshot", system: true, methods: map[string]handler{
+		http.MethodGet: (*call).saveSnapshot, http.MethodPost: (*call).restoreSnapshot}}
+	epRelayers = &endpoint{name: "relayers", system: true, methods: map[string]handler{http.MethodGet: (*call).listRelayers}}
+	epRelayer  = &endpoint{name: "relayer", system: true, methods: map[string]handler{
+		http.MethodGet: (*call).relayerInfo, http.MethodDelete: (*call).removeRelayer}}
+	epRelayerDrain = &endpoint{name: "relayer_drain", system: true, methods: map[string]handler{http.MethodPost: (*call).drainRelayer}}
+	epTokens       = &endpoint{name: "relayer_tokens", system: true, methods: map[string]handler{
+		http.MethodGet: (*call).listTokens, http.MethodPost: (*call).createToken}}
+	epToken = &endpoint{name: "relayer_token", system: true, methods: map[string]handler{http.MethodDelete: (*call).revokeToken}}
+
+	epModel = &endpoint{name: "model", inside: true, methods: map[string]handler{http.MethodPost: (*call).callModel}}
 
 	epKVList  = &endpoint{name: "kv_list", methods: map[string]handler{http.MethodGet: (*call).kvList}}
-	epKVBatch = &endpoint{name: "kv_batch", methods: map[string]handler{http.MethodPost: (*call).kvBatch}}
-	epKVTouch = &endpoint{name: "kv_touch", methods: map[string]handler{http.MethodPost: (*call).kvTouch}}
+	epKVBatch = &endpoint{name: "kv_batch", inside: true, methods: map[string]handler{http.MethodPost: (*call).kvBatch}}
+	epKVTouch = &endpoint{name: "kv_touch", bare: true, methods: map[string]handler{http.MethodPost: (*call).kvTouch}}
 	epKV      = &endpoint{name: "kv", methods: map[string]handler{
 		http.MethodGet: (*call).kvGet, http.MethodPut: (*call).kvPut, http.MethodDelete: (*call).kvDelete}}
 
@@ -77,15 +96,15 @@ var (
 		"kv":     {name: "tx_kv", methods: map[string]handler{http.MethodPost: (*call).txKV}},
 		"row":    {name: "tx_row", methods: map[string]handler{http.MethodPost: (*call).txRow}},
 		"lob":    {name: "tx_lob", methods: map[string]handler{http.MethodPost: (*call).txObject}},
-		"commit": {name: "tx_commit", methods: map[string]handler{http.MethodPost: (*call).txCommit}},
-		"abort":  {name: "tx_abort", methods: map[string]handler{http.MethodPost: (*call).txAbort}},
+		"commit": {name: "tx_commit", bare: true, methods: map[string]handler{http.MethodPost: (*call).txCommit}},
+		"abort":  {name: "tx_abort", bare: true, methods: map[string]handler{http.MethodPost: (*call).txAbort}},
 	}
 
 	epOffset      = &endpoint{name: "offset", methods: map[string]handler{http.MethodGet: (*call).offset}}
 	epCheckpoint  = &endpoint{name: "checkpoint", methods: map[string]handler{http.MethodGet: (*call).checkpoint}}
 	epStats       = &endpoint{name: "stats", methods: map[string]handler{http.MethodGet: (*call).stats}}
-	epWALBackup   = &endpoint{name: "wal_backup", methods: map[string]handler{http.MethodPost: (*call).logBackup}}
-	epBtreeBackup = &endpoint{name: "btree_backup", methods: map[string]handler{http.MethodPost: (*call).treeBackup}}
+	epWALBackup   = &endpoint{name: "wal_backup", local: true, methods: map[string]handler{http.MethodPost: (*call).logBackup}}
+	epBtreeBackup = &endpoint{name: "btree_backup", local: true, methods: map[string]handler{http.MethodPost: (*call).treeBackup}}
 )
 
 // systemEndpoints are the paths outside the data API, as they stand.
@@ -97,20 +116,36 @@ var systemEndpoints = map[string]*endpoint{
 	"/v1/namespaces": epNamespaces,
 	"/v1/plugins":    epPlugins,
 	"/v1/reload":     epReload,
+	"/v1/hubs":       epHubs,
+	"/v1/topology":   epTopology,
+	"/v1/snapshot":   epSnapshot,
+	"/v1/relayers":   epRelayers,
+
+	"/v1/relayers/tokens":       epTokens,
+	"/v1/raft/peers":            {name: "raft_peers", system: true, methods: map[string]handler{http.MethodGet: (*call).raftPeers}},
+	"/v1/raft/remove-peer":      {name: "raft_remove_peer", system: true, methods: map[string]handler{http.MethodPost: (*call).removePeer}},
+	"/v1/raft/transfer-leader":  {name: "raft_transfer_leader", system: true, methods: map[string]handler{http.MethodPost: (*call).transferLeader}},
+	"/v1/topology/assign":       {name: "topology_assign", system: true, methods: map[string]handler{http.MethodPost: (*call).assign}},
+	"/v1/topology/unassign":     {name: "topology_unassign", system: true, methods: map[string]handler{http.MethodPost: (*call).unassign}},
+	"/v1/topology/set-upstream": {name: "topology_set_upstream", system: true, methods: map[string]handler{http.MethodPost: (*call).setUpstream}},
 }
 
 // What the paths of the data API begin with, and those of the operator API of one
-// namespace and of one plugin.
+// namespace, of one plugin and of one relayer.
 const (
 	dataPath      = "/api/v1/"
 	namespacePath = "/v1/namespaces/"
 	pluginPath    = "/v1/plugins/"
+	relayerPath   = "/v1/relayers/"
 )
 
 // resolve finds the endpoint that a path means. It takes the escaped path and
 // splits that, so that what is escaped inside a key, and slashes beside each
 // other, stay part of the key; nothing is ever cleaned.
 func (a *API) resolve(method, path string) (*endpoint, pathArgs, error) {
+	if ep := debugEndpoints[path]; ep != nil {
+		return ep, pathArgs{}, nil
+	}
 	if ep := systemEndpoints[path]; ep != nil {
 		if ep == epMetrics && a.metrics == nil {
 			return nil, pathArgs{}, routeNotFound()
@@ -119,6 +154,9 @@ func (a *API) resolve(method, path string) (*endpoint, pathArgs, error) {
 	}
 	if rest, ok := strings.CutPrefix(path, pluginPath); ok {
 		return resolvePlugin(rest)
+	}
+	if rest, ok := strings.CutPrefix(path, relayerPath); ok {
+		return resolveRelayer(rest)
 	}
 	rest, isData := strings.CutPrefix(path, dataPath)
 	if !isData {
@@ -167,6 +205,29 @@ func resolvePlugin(path string) (*endpoint, pathArgs, error) {
 		return nil, pathArgs{}, routeNotFound()
 	}
 	return ep, pathArgs{plugin: name}, nil
+}
+
+// resolveRelayer finds the endpoint of the operator API of one relayer, or of one join token.
+func resolveRelayer(path string) (*endpoint, pathArgs, error) {
+	escaped, action, below := strings.Cut(path, "/")
+	isToken := escaped == "tokens" && below
+	if isToken {
+		escaped = action
+	}
+	id, err := url.PathUnescape(escaped)
+	switch {
+	case err != nil:
+		return nil, pathArgs{}, badRequest(CodeBadRequest, "the id in the path is not percent-encoded properly: %v", err)
+	case id == "":
+		return nil, pathArgs{}, routeNotFound()
+	case isToken:
+		return epToken, pathArgs{token: id}, nil
+	case !below:
+		return epRelayer, pathArgs{node: id}, nil
+	case action == "drain":
+		return epRelayerDrain, pathArgs{node: id}, nil
+	}
+	return nil, pathArgs{}, routeNotFound()
 }
 
 // resolveModel finds what a call of a data model is for.

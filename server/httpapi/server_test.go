@@ -3,9 +3,13 @@ package httpapi_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -53,3 +57,53 @@ func TestADrainAnswersWhoWaitsForAPosition(t *testing.T) {
 	f.api.Drain()
 	(<-answered).refused(503, httpapi.CodeShuttingDown)
 }
+
+// TestAShutdownDoesntWaitForConnectionsThatSayNothing, by the clock of the test: clients make some
+// that they then don't need.
+func TestAShutdownDoesntWaitForConnectionsThatSayNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := httpapi.NewServer(http.NotFoundHandler(), hclog.NewNullLogger())
+		ln := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+		done := make(chan error, 1)
+		go func() { done <- srv.Serve(ln) }()
+		client, server := net.Pipe()
+		ln.conns <- server
+		synctest.Wait()
+		began := time.Now()
+		if err := srv.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if _, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("the connection: %v", err)
+		}
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+}
+
+// pipes is a listener in memory.
+type pipes struct {
+	conns  chan net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }

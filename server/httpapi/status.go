@@ -14,12 +14,32 @@ type Status struct {
 	Role       string            `json:"role"`
 	Version    string            `json:"version"`
 	Namespaces []NamespaceStatus `json:"namespaces"`
+	// Control is how the node stands to the group of hubs.
+	Control *ControlStatus `json:"control,omitempty"`
 	// Aside is what was cut off or found unusable, and kept for a human.
 	Aside []AsideStatus `json:"aside,omitempty"`
 	// Certificates are those that the node shows, one for each tls block.
 	Certificates []CertificateStatus `json:"certificates,omitempty"`
 	// Plugins are those that are configured, as GET /v1/plugins lists them.
 	Plugins []pluginhost.Status `json:"plugins"`
+}
+
+// ControlStatus is how a hub stands to its group, or a relayer to the hub that it attends.
+type ControlStatus struct {
+	Cluster string `json:"cluster,omitempty"`
+	// Leader is the group's, as this hub knows it; empty: none is known.
+	Leader   string `json:"leader,omitempty"`
+	IsLeader bool   `json:"is_leader,omitempty"`
+	Index    uint64 `json:"index"` // of the newest state here
+	// LastContact is how long ago the leader was heard of, in seconds; nil: never, or this is it.
+	LastContact *float64 `json:"last_contact_seconds,omitempty"`
+	Hubs        int      `json:"hubs,omitempty"`
+	// Relayers attend this hub.
+	Relayers int `json:"relayers,omitempty"`
+	// Hub is the one that a relayer attends; empty: none at the moment.
+	Hub string `json:"hub,omitempty"`
+	// Problem says why the node takes no part, and what to do.
+	Problem string `json:"problem,omitempty"`
 }
 
 // CertificateStatus is the certificate of a tls block.
@@ -49,6 +69,9 @@ type NamespaceStatus struct {
 	Reason        string `json:"reason"`
 	// Accepted is a lineage that an operator has accepted and that isn't here yet.
 	Accepted string `json:"accepted,omitempty"`
+	// Warnings are what doesn't keep the namespace from being served: settings of this node's files
+	// that aren't the group's, or why it isn't where the control plane wants it.
+	Warnings []string `json:"warnings,omitempty"`
 
 	// Upstream and what follows are of replicas. The lag is that behind the node
 	// which it follows, and OwnerLag that behind the owner, Hops further up.

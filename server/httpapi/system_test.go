@@ -23,7 +23,7 @@ func TestSystemRoutes(t *testing.T) {
 	f.do("GET", "!/v1/status", "").want(200, `{"node_id":"n1","instance_id":"","role":"hub","version":"test","namespaces":[
 		{"name":"default","role":"owner","owner":"n1","lineage":"","epoch":0,"lsn":0,"durable_lsn":0,"commit_lsn":0,"checkpoint_lsn":0,"state":"serving","code":"","reason":""},
 		{"name":"other","role":"owner","owner":"n1","lineage":"","epoch":0,"lsn":0,"durable_lsn":0,"commit_lsn":0,"checkpoint_lsn":0,"state":"serving","code":"","reason":""}],"plugins":[]}`)
-	f.do("GET", "!/v1/namespaces", "").want(200, `[{"name":"default","owner":"n1","epoch":0,"hubs":["n1"],"acks":"local","lsn":0},{"name":"other","owner":"n1","epoch":0,"hubs":["n1"],"acks":"local","lsn":0}]`)
+	f.do("GET", "!/v1/namespaces", "").want(200, `[{"name":"default","owner":"n1","epoch":0,"hubs":["n1"],"acks":"local","lsn":0,"state":"serving"},{"name":"other","owner":"n1","epoch":0,"hubs":["n1"],"acks":"local","lsn":0,"state":"serving"}]`)
 	if a := f.do("GET", "!/metrics", ""); a.status != 200 || string(a.body) != "unisondb_up 1\n" {
 		t.Errorf("metrics: %d %s", a.status, a.body)
 	}
@@ -31,13 +31,13 @@ func TestSystemRoutes(t *testing.T) {
 
 func TestCreateNamespace(t *testing.T) {
 	f := newFixture(t)
-	f.do("POST", "!/v1/namespaces", `{"name":"new"}`).want(200, `{"name":"new","owner":"n1","epoch":0,"hubs":["n1"],"acks":"local","lsn":0}`)
+	f.do("POST", "!/v1/namespaces", `{"name":"new"}`).want(200, `{"name":"new","owner":"n1","epoch":0,"hubs":["n1"],"acks":"local","lsn":0,"state":"serving"}`)
 	f.do("PUT", "!/api/v1/new/kv/a", putJSON("v")).want(200, ok)
 	f.do("POST", "!/v1/namespaces", `{"name":"new"}`).refused(409, httpapi.CodeNamespaceExists)
 	for _, bad := range []string{`{"name":""}`, `{}`, `{"name":"../x"}`, `{"name":"-x"}`, `{"name":"a b"}`} {
 		f.do("POST", "!/v1/namespaces", bad).refused(400, httpapi.CodeBadRequest)
 	}
-	f.do("GET", "!/v1/namespaces/new", "").want(200, `{"name":"new","owner":"n1","epoch":0,"hubs":["n1"],"acks":"local","lsn":0}`)
+	f.do("GET", "!/v1/namespaces/new", "").want(200, `{"name":"new","owner":"n1","epoch":0,"hubs":["n1"],"acks":"local","lsn":0,"state":"serving"}`)
 	f.do("GET", "!/v1/namespaces/none", "").refused(404, httpapi.CodeNamespaceNotFound)
 }
 

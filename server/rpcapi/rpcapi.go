@@ -1,4 +1,5 @@
-// Package rpcapi is a node's gRPC door: replication, health and reflection.
+// Package rpcapi is a node's gRPC door: replication, what hubs offer to each other and to
+// relayers, health and reflection.
 package rpcapi
 
 import (
@@ -28,6 +29,9 @@ type Options struct {
 	// AcceptOffer says why a namespace isn't taken from a node that dialled this one;
 	// nil: none is. PeerOf knows who it is.
 	AcceptOffer func(ctx context.Context, nodeID, namespace string) error
+	// Hubs and Control are what a hub offers to others of its group, and to relayers; nil: nothing.
+	Hubs    dbv1.HubsServer
+	Control dbv1.ControlServer
 	// Credentials secure the listener; nil: plain TCP.
 	Credentials credentials.TransportCredentials
 	// Clock is what heartbeats carry; nil: time.Now.
@@ -83,6 +87,12 @@ func New(o Options) *Server {
 		}),
 	}
 	dbv1.RegisterReplicationServer(s.grpc, replicator.NewService(s.source, s.acceptor))
+	if o.Hubs != nil {
+		dbv1.RegisterHubsServer(s.grpc, o.Hubs)
+	}
+	if o.Control != nil {
+		dbv1.RegisterControlServer(s.grpc, o.Control)
+	}
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
 	s.SetServing(true)
@@ -164,6 +174,14 @@ func (s *Server) Followers() []replicator.FollowerStatus { return s.source.Follo
 
 // SentBytes says what was sent for snapshots and repairs, by namespace.
 func (s *Server) SentBytes() map[string]replicator.SentBytes { return s.source.SentBytes() }
+
+// ReceivedOwner is what is known of the owner of a namespace that another node has offered.
+func (s *Server) ReceivedOwner(namespace string) replicator.OwnerReport {
+	return s.acceptor.Owner(namespace)
+}
+
+// Drop ends the streams of a namespace that other nodes offer, and waits for them.
+func (s *Server) Drop(namespace string) { s.acceptor.Drop(namespace) }
 
 // Received says how the namespaces do that other nodes have offered to this one.
 func (s *Server) Received() []replicator.SinkStatus { return s.acceptor.Status() }

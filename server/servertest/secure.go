@@ -39,12 +39,18 @@ func Follower(t testing.TB, id string, upstream *Node, namespaces ...string) con
 // requests come with a certificate of the CA. A logger of nil is the test's log.
 func RunSecure(t testing.TB, ca *certstest.CA, role server.Role, cfg config.Config, files certstest.Files, log hclog.Logger) *Node {
 	t.Helper()
-	cfg.HTTP.TLS, cfg.GRPC.TLS = files.Listener(), files.Listener()
-	if cfg.Relayer != nil {
-		for i := range cfg.Relayer.Upstreams {
-			cfg.Relayer.Upstreams[i].TLS = files.Upstream()
+	return RunSecureNode(t, ca, &Node{Role: role, Config: cfg, Files: files, Logger: log})
+}
+
+// RunSecureNode is RunSecure for a node whose fields a test has set.
+func RunSecureNode(t testing.TB, ca *certstest.CA, n *Node) *Node {
+	t.Helper()
+	n.Config.HTTP.TLS, n.Config.GRPC.TLS = n.Files.Listener(), n.Files.Listener()
+	if r := n.Config.Relayer; r != nil {
+		for i := range r.Upstreams {
+			r.Upstreams[i].TLS = n.Files.Upstream()
 		}
 	}
 	client := ca.Client(ca.Node(acl.Client, "test"))
-	return run(t, &Node{Role: role, Config: cfg, Files: files, Logger: log}, &http.Transport{TLSClientConfig: client})
+	return run(t, n, &http.Transport{TLSClientConfig: client})
 }

@@ -32,6 +32,9 @@ type Node struct {
 	Logger hclog.Logger  // used at the next Start; nil: the test's log
 	// Load reads the configuration again for Reload; used at the next Start.
 	Load func() (*config.Config, error)
+	// ForwardHold is how long its requests wait for another hub; used at the next Start; 0: as in
+	// production.
+	ForwardHold time.Duration
 	// Files are the node's certificates, of a secure one.
 	Files certstest.Files
 
@@ -82,6 +85,12 @@ func Run(t testing.TB, role server.Role, cfg config.Config) *Node {
 	return run(t, &Node{Role: role, Config: cfg}, &http.Transport{})
 }
 
+// RunNode starts a node whose fields a test has set. It stops at the end of the test.
+func RunNode(t testing.TB, n *Node) *Node {
+	t.Helper()
+	return run(t, n, &http.Transport{})
+}
+
 // RunFiles starts a node on configuration files, which Reload reads again. It stops at
 // the end of the test. Without a logger it logs to the test.
 func RunFiles(t testing.TB, role server.Role, log hclog.Logger, paths ...string) *Node {
@@ -113,7 +122,7 @@ func (n *Node) Start() {
 	if log == nil {
 		log = Logger(n.t)
 	}
-	node, err := server.New(n.Config, server.Options{Role: n.Role, Logger: log.Named(n.Config.NodeID), Version: "test", Load: n.Load})
+	node, err := server.New(n.Config, server.Options{Role: n.Role, Logger: log.Named(n.Config.NodeID), Version: "test", Load: n.Load, ForwardHold: n.ForwardHold})
 	if err != nil {
 		n.t.Fatalf("node %s: %v", n.Config.NodeID, err)
 	}

@@ -25,11 +25,23 @@ var list = []metric{
 
 	{"unisondb_http_requests_total", counter, "Finished HTTP requests by route, method and status.", []string{"route", "method", "code"}},
 	{"unisondb_http_requests_in_flight", gauge, "HTTP requests under way, the scrape itself included.", nil},
+	{"unisondb_forwarded_requests_total", counter, "Requests that this hub has passed on to another one, by outcome: answered, not_taken (503 NO_OWNER), cut (the other hub was lost after it had begun: 503 OUTCOME_UNKNOWN for a write), failed (the client left, or its body ended early).", []string{"outcome"}},
+	{"unisondb_forward_waiting", gauge, "Requests that wait until another hub takes them.", nil},
 	{"unisondb_http_request_seconds", histogram, "How long HTTP requests took, streams and waits included.", []string{"route"}},
 
 	{"unisondb_certificate_not_after_seconds", gauge, "When the certificate of a tls block expires, in seconds since 1970.", []string{"block"}},
 	{"unisondb_certificate_problem", gauge, "1 while the files of a tls block can't be used, or hold what isn't valid now; the status says why.", []string{"block"}},
 	{"unisondb_connections_refused_total", counter, "Connections and followers that were sent away for who they are; the log says who and why.", nil},
+
+	{"unisondb_raft_leader", gauge, "1 on the hub that leads its group.", nil},
+	{"unisondb_raft_leader_known", gauge, "1 while this hub knows of a leader of its group.", nil},
+	{"unisondb_raft_last_contact_seconds", gauge, "How long ago this hub heard of the leader; absent where it never has, 0 on the leader.", nil},
+	{"unisondb_raft_applied_index", gauge, "The newest change of the group's state that this hub has.", nil},
+	{"unisondb_raft_hubs", gauge, "Hubs in the group, as this one knows.", nil},
+	{"unisondb_raft_problem", gauge, "1 while this hub takes no part in its group; the status says why.", nil},
+	{"unisondb_relayer_sessions", gauge, "Relayers that attend this hub.", nil},
+	{"unisondb_attending", gauge, "1 on a relayer while it attends a hub.", nil},
+	{"unisondb_placement_problems", gauge, "Namespaces that aren't where the control plane wants them on this node; the status says why.", nil},
 
 	{"unisondb_namespace_state", gauge, "1 for the state that the namespace is in: serving, bootstrapping, stalled, forked, frozen, quarantined or missing.", []string{"namespace", "state"}},
 	{"unisondb_lsn", gauge, "The last record appended to the namespace's log.", []string{"namespace"}},

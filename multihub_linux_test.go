@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/unisondb/unisondb/sdk/client"
+)
+
+// The deployment of two hubs, as examples/multi-hub has it. Its addresses are fixed, so that
+// it runs in a network namespace of its own.
+
+const multiHubDir = "examples/multi-hub"
+
+// multiHub is the example's nodes with the example's own files.
+type multiHub struct {
+	at   *netspace
+	data string
+	east, west,
+	eastStore, westStore *process
+}
+
+func newMultiHub(t *testing.T) *multiHub {
+	t.Helper()
+	binary := buildBinary(t)
+	m := &multiHub{at: newNetspace(t), data: t.TempDir()}
+	m.east = m.node(t, binary, "server", "east", "127.0.0.1:4100")
+	m.west = m.node(t, binary, "server", "west", "127.0.0.1:4200")
+	m.eastStore = m.node(t, binary, "relayer", "east-store", "127.0.0.1:4110")
+	m.westStore = m.node(t, binary, "relayer", "west-store", "127.0.0.1:4210")
+	return m
+}
+
+func (m *multiHub) node(t *testing.T, binary, role, name, address string) *process {
+	t.Helper()
+	c, err := client.New(client.Config{Address: "http://" + address, HTTPClient: &http.Client{Transport: m.at.transport(t)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{
+		t: t, name: name, config: filepath.Join(multiHubDir, name+".hcl"), binary: binary, role: role, client: c,
+		launch: func(cmd *exec.Cmd) error {
+			cmd.Env = append(os.Environ(), "MULTI_HUB_DATA="+m.data)
+			return m.at.start(cmd)
+		},
+	}
+	t.Cleanup(p.kill)
+	return p
+}
+
+// TestMultiHub has each hub own a namespace and replicate the other's, with a relayer each.
+// When one is gone the other goes on with its own, serves what it has of the other's, and
+// refuses writes to it in words; the relayer that has lost its hub is served by the far one.
+func TestMultiHub(t *testing.T) {
+	t.Parallel()
+	m := newMultiHub(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+	defer cancel()
+	all := []*process{m.east, m.west, m.eastStore, m.westStore}
+	for _, n := range all {
+		n.start()
+	}
+	for owner, name := range map[*process]string{m.east: "orders-east", m.west: "orders-west"} {
+		awaitNamespace(ctx, t, owner, name)
+	}
+	awaitNamespace(ctx, t, m.west, "prices-west")
+	everywhere := func(door *process, namespace, key string, nodes ...*process) {
+		t.Helper()
+		put := func() (p client.Position, err error) {
+			err = until(ctx, func() error {
+				p, err = door.client.In(namespace).KV().Put(ctx, []byte(key), []byte("value of "+key))
+				return err
+			})
+			return p, err
+		}
+		p, err := put()
+		if err != nil {
+			t.Fatalf("writing to %s on %s: %v", namespace, door.name, err)
+		}
+		for _, n := range nodes {
+			var v client.Value
+			err := poll(ctx, func() (bool, error) {
+				v, err = n.client.In(namespace).KV().Get(ctx, []byte(key), client.AtLeast(p), client.Wait(5*time.Second))
+				return err == nil, nil
+			})
+			if err != nil || string(v.Data) != "value of "+key {
+				t.Fatalf("%s of %s on %s: %q, %v", key, namespace, n.name, v.Data, err)
+			}
+		}
+	}
+	everywhere(m.east, "orders-east", "a", all...)
+	everywhere(m.west, "orders-west", "b", all...)
+	everywhere(m.west, "orders-east", "passed on", all...)
+	everywhere(m.west, "prices-west", "pear", m.west, m.westStore)
+
+	m.west.kill()
+	everywhere(m.east, "orders-east", "the west is gone", m.east, m.eastStore, m.westStore)
+	if _, err := m.east.client.In("orders-west").KV().Get(ctx, []byte("b")); err != nil {
+		t.Errorf("reading the copy of what an absent hub owns: %v", err)
+	}
+	var answer *client.Error
+	if _, err := m.east.client.In("orders-west").KV().Put(ctx, []byte("c"), nil); !errors.As(err, &answer) || answer.Code != "NO_OWNER" {
+		t.Errorf("writing to what an absent hub owns: %v", err)
+	}
+	m.west.start()
+	everywhere(m.east, "orders-west", "the west is back", all...)
+	everywhere(m.west, "orders-east", "and has it all", all...)
+}
+
+// awaitNamespace waits until the group of hubs has made what an owner's files declare.
+func awaitNamespace(ctx context.Context, t *testing.T, owner *process, name string) {
+	t.Helper()
+	var last error
+	err := poll(ctx, func() (bool, error) {
+		_, last = owner.client.In(name).KV().Get(ctx, []byte("nothing"))
+		return errors.Is(last, client.ErrNotFound), nil
+	})
+	if err != nil {
+		t.Fatalf("%s doesn't make %s: %v: %v", owner.name, name, err, last)
+	}
+}
+
+// TestMultiHubScript runs the example's script as a reader of it does.
+func TestMultiHubScript(t *testing.T) {
+	t.Parallel()
+	m, binary := &multiHub{at: newNetspace(t), data: t.TempDir()}, buildBinary(t)
+	run := func(args ...string) (*exec.Cmd, *lockedBuffer) {
+		out := &lockedBuffer{}
+		cmd := exec.Command(filepath.Join(multiHubDir, "run.sh"), args...)
+		cmd.Env = append(os.Environ(), "UNISONDB="+binary, "MULTI_HUB_DATA="+m.data)
+		cmd.Stdout, cmd.Stderr = out, out
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := m.at.start(cmd); err != nil {
+			t.Fatal(err)
+		}
+		// It is the leader of a group of processes, all of which end.
+		t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+		return cmd, out
+	}
+	leftNothing := func(cmd *exec.Cmd) {
+		t.Helper()
+		if err := syscall.Kill(-cmd.Process.Pid, 0); !errors.Is(err, syscall.ESRCH) {
+			t.Errorf("the script left processes behind: %v", err)
+		}
+	}
+
+	cmd, out := run("-once")
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	leftNothing(cmd)
+	for what, times := range map[string]int{"\n10 apples\n": 2, "\n20 pears\n": 2, "\n30 plums\n": 1, "\n0.40\n": 2} {
+		if n := strings.Count(out.String(), what); n != times {
+			t.Errorf("%q was printed %d times, expected %d", what, n, times)
+		}
+	}
+	t.Log(out)
+
+	// With the data that is there, until it is interrupted.
+	cmd, out = run()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := poll(ctx, func() (bool, error) { return strings.Contains(out.String(), "until Ctrl-C"), nil }); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 130 {
+		t.Errorf("interrupted, it ended with %v\n%s", err, out)
+	}
+	leftNothing(cmd)
+}
