@@ -24,7 +24,7 @@ func (n *Node) openAttendance(context.Context) error {
 	r := n.attendedRoute()
 	a, err := control.NewAttendance(control.AttendanceOptions{
 		NodeID: n.ID(), Addresses: r.addresses, Path: n.path("relayer.json"), FS: n.fs, JoinToken: n.joinToken(),
-		Hello: n.hello, Report: n.reports, OnAssignment: n.takeAssignment,
+		Hello: n.hello, Report: func() []*dbv1.NamespaceReport { return n.reports(n.names.all()) }, OnAssignment: n.takeAssignment,
 		CredentialsOf: func(address string) credentials.TransportCredentials { return n.dialCredentials(r, address) },
 		Logger:        n.log.Named("control"),
 	})
@@ -160,11 +160,11 @@ func (n *Node) takeAssignment(a *dbv1.Assignment) {
 	n.takeCatalog(catalog)
 }
 
-// reports are how the namespaces of this node do, for the control plane.
-func (n *Node) reports() []*dbv1.NamespaceReport {
+// reports are how namespaces of this node do, for the control plane.
+func (n *Node) reports(names []string) []*dbv1.NamespaceReport {
 	sinks := n.sinksByNamespace()
 	var all []*dbv1.NamespaceReport
-	for _, name := range n.names.all() {
+	for _, name := range names {
 		s, _ := n.essence(name, sinks[name])
 		r := &dbv1.NamespaceReport{
 			Name: name, Role: s.Role, State: s.State, Code: s.Code, Reason: s.Reason, Lineage: s.Lineage, Epoch: s.Epoch, Lsn: s.CommitLSN,
@@ -193,18 +193,26 @@ func (n *Node) startDesk() bool {
 	return true
 }
 
-// observe is what this hub sees: the relayers that attend it, and its namespaces.
-func (n *Node) observe() *dbv1.ObserveResponse {
-	r := &dbv1.ObserveResponse{NodeId: n.ID(), Namespaces: n.reports()}
-	if n.desk != nil {
-		r.Relayers = n.desk.Sessions()
+// observed is what this hub sees of what is asked for: the relayers that attend it, its
+// namespaces, and as the leader how the members of its group do.
+func (n *Node) observed(r *dbv1.ObserveRequest) *dbv1.ObserveResponse {
+	seen := &dbv1.ObserveResponse{NodeId: n.ID(), AppliedIndex: n.group.State().Index, Members: n.group.Health()}
+	if r.GetMembersOnly() {
+		return seen
 	}
-	return r
-}
-
-// observed is observe with how this hub sees the members of its group.
-func (n *Node) observed() *dbv1.ObserveResponse {
-	r := n.observe()
-	r.AppliedIndex, r.Members = n.group.State().Index, n.group.Health()
-	return r
+	names, only := n.names.all(), r.GetNamespace()
+	if only != "" {
+		names = slices.DeleteFunc(names, func(name string) bool { return name != only })
+	}
+	seen.Namespaces = n.reports(names)
+	if n.desk != nil {
+		seen.Relayers = n.desk.Sessions()
+	}
+	if only == "" {
+		return seen
+	}
+	for _, s := range seen.Relayers {
+		s.Namespaces = slices.DeleteFunc(s.Namespaces, func(ns *dbv1.NamespaceReport) bool { return ns.GetName() != only })
+	}
+	return seen
 }

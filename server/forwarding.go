@@ -26,7 +26,9 @@ func (n *Node) startRequests(context.Context) error {
 		o.Forwarder = n.forwarder
 		o.Group, o.NodeID = n.group, n.ID()
 		o.Viewer = control.NewViewer(control.ViewerOptions{NodeID: n.ID(), Group: n.group, Peers: n.peers,
-			Observe: func(context.Context) (*dbv1.ObserveResponse, error) { return n.observed(), nil }})
+			Observe: func(_ context.Context, r *dbv1.ObserveRequest) (*dbv1.ObserveResponse, error) {
+				return n.observed(r), nil
+			}})
 	}
 	n.api = httpapi.New(o)
 	return nil

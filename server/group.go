@@ -353,6 +353,9 @@ func (n *Node) OwnerElsewhere(name string) bool {
 	return n.role == RoleHub && owner.Kind == topology.KindHub && owner.ID != n.ID()
 }
 
+// RelayerOwns says whether a relayer takes the writes to a namespace. It implements httpapi.Node.
+func (n *Node) RelayerOwns(name string) bool { return n.ownerOf(name).Kind == topology.KindRelayer }
+
 // elsewhere says whether the group knows a namespace as another node's.
 func (n *Node) elsewhere(name string) bool {
 	owner := n.ownerOf(name)

@@ -22,7 +22,7 @@ type hubs struct {
 	group     *topology.Group
 	forwarder *forward.Forwarder
 	api       http.Handler // answers requests that other hubs pass on
-	observe   func() *dbv1.ObserveResponse
+	observe   func(*dbv1.ObserveRequest) *dbv1.ObserveResponse
 
 	secure   bool
 	refusals *acl.Refusals
@@ -77,11 +77,11 @@ func (h *hubs) ReadIndex(ctx context.Context, r *dbv1.ReadIndexRequest) (*dbv1.R
 }
 
 // Observe implements dbv1.HubsServer.
-func (h *hubs) Observe(ctx context.Context, _ *dbv1.ObserveRequest) (*dbv1.ObserveResponse, error) {
+func (h *hubs) Observe(ctx context.Context, r *dbv1.ObserveRequest) (*dbv1.ObserveResponse, error) {
 	if err := h.admit(ctx); err != nil {
 		return nil, err
 	}
-	return h.observe(), nil
+	return h.observe(r), nil
 }
 
 // Forward implements dbv1.HubsServer.

@@ -17,6 +17,7 @@ import (
 	"github.com/unisondb/unisondb/replicator"
 	dbv1 "github.com/unisondb/unisondb/sdk/proto/db/v1"
 	"github.com/unisondb/unisondb/server/certs"
+	"github.com/unisondb/unisondb/server/rpcapi"
 )
 
 // peers are connections to the gRPC listeners of other hubs, one for each address. It
@@ -93,7 +94,7 @@ func (p *peers) conn(address string) (*grpc.ClientConn, error) {
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff, MinConnectTimeout: peerConnect}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: peerKeepalive, Timeout: peerSilence}),
 		grpc.WithIdleTimeout(peerIdle),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(replicator.MaxMessageBytes), grpc.MaxCallSendMsgSize(replicator.MaxMessageBytes)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(rpcapi.MaxAnswerBytes), grpc.MaxCallSendMsgSize(replicator.MaxMessageBytes)),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
 	)

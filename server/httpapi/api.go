@@ -46,6 +46,8 @@ type Node interface {
 	// OwnerElsewhere says whether writes to a namespace have to go to another hub, also while
 	// it isn't known to which. It is false for what a relayer owns.
 	OwnerElsewhere(namespace string) bool
+	// RelayerOwns says whether a relayer takes the writes to a namespace, so that no hub can.
+	RelayerOwns(namespace string) bool
 	// Names lists the namespaces that the node has, or should have, sorted. It
 	// opens none of them.
 	Names() []string

@@ -43,7 +43,7 @@ type fakeNode struct {
 	reloadErr error
 	accepted  map[string]dbkernel.Lineage
 	// absent: it has no namespace at all; elsewhere: another hub owns all of them.
-	absent, elsewhere atomic.Bool
+	absent, elsewhere, relayers atomic.Bool
 	// replacing is held while a namespace is replaced.
 	replacing sync.RWMutex
 	// exchanged is looked up in the place of a namespace, once.
@@ -105,6 +105,8 @@ func (n *fakeNode) HasNamespace(name string) bool {
 }
 
 func (n *fakeNode) OwnerElsewhere(string) bool { return n.elsewhere.Load() }
+
+func (n *fakeNode) RelayerOwns(string) bool { return n.relayers.Load() }
 
 func (n *fakeNode) Names() []string {
 	names, err := n.db.Namespaces()

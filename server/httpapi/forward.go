@@ -32,8 +32,10 @@ func (c *call) passOn(ep *endpoint) (passed bool, err error) {
 	switch {
 	case !has && !c.api.forwarder.Knows(c.namespace):
 		return false, nil
-	case !has && !c.atOwner && write:
+	case !has && !c.atOwner && write && c.api.node.RelayerOwns(c.namespace):
 		return false, readOnlyElsewhere(c.namespace)
+	case !has && !c.atOwner && write:
+		return false, noOwner("nothing was written: it isn't settled yet who owns namespace %q, or this hub does and is about to make it: try again", c.namespace)
 	case !has:
 		write = write || ep.inside && c.atOwner
 	case !c.atOwner:

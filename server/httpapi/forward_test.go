@@ -125,7 +125,11 @@ func TestOfANamespaceThatIsntHere(t *testing.T) {
 	p.do("POST", "!/v1/namespaces/default/scrub", "").refused(404, httpapi.CodeNamespaceNotFound)
 	p.do("POST", "/wal/backup", `{"afterSegmentId":0,"backupDir":"b"}`).refused(404, httpapi.CodeNamespaceNotFound)
 
-	p.node.elsewhere.Store(false) // a relayer owns it
+	p.node.elsewhere.Store(false) // nobody knows yet who owns it, or this hub does and hasn't made it
+	if a := p.do("PUT", "/kv/k", "v", octets).refused(503, httpapi.CodeNoOwner); a.header.Get("Retry-After") == "" {
+		t.Errorf("%v", a.header)
+	}
+	p.node.relayers.Store(true)
 	p.do("GET", "/kv/k?raw=true", "").refusedWith(200)
 	if a := p.do("PUT", "/kv/k", "v", octets).refused(403, httpapi.CodeReadOnly); a.header.Get(httpapi.HeaderOwner) != "hub-a" {
 		t.Errorf("%v", a.header)

@@ -36,7 +36,7 @@ type Group interface {
 
 // Viewer knows what the hubs see beside what they agree on, as *control.Viewer has it.
 type Viewer interface {
-	Overview(ctx context.Context, stale bool) (*control.Overview, error)
+	Overview(ctx context.Context, q control.Query) (*control.Overview, error)
 }
 
 // groupErrors is how the group's errors look outside, but for its refusals.
@@ -106,14 +106,14 @@ func (c *call) changeGroup(do func(ctx context.Context) error) error {
 	return c.withGroup(do)
 }
 
-// overview is what hubs agree on and see: as new as the request, or with stale=true
-// what this hub has itself, with a header that says how old it is.
+// overview is what hubs agree on and see, of the request's namespace where it has one: as new as
+// the request, or with stale=true what this hub has itself, with a header that says how old it is.
 func (c *call) overview(ctx context.Context) (*control.Overview, error) {
 	stale, err := c.stale()
 	if err != nil {
 		return nil, err
 	}
-	return c.api.viewer.Overview(ctx, stale)
+	return c.api.viewer.Overview(ctx, control.Query{Stale: stale, Namespace: c.namespace})
 }
 
 // stale says whether the request takes an old state, and tells how old that is.
@@ -170,7 +170,7 @@ func (c *call) seen(ctx context.Context, index uint64) error {
 
 // afterChange is what the hubs see once a change is made.
 func (c *call) afterChange(ctx context.Context) (*control.Overview, error) {
-	return c.api.viewer.Overview(ctx, true)
+	return c.api.viewer.Overview(ctx, control.Query{Stale: true, Namespace: c.namespace})
 }
 
 // checkID refuses what is no id before the group is asked.

@@ -360,7 +360,7 @@ func (c *call) deleteNamespace() error {
 		if grace < 0 || grace > maxGrace {
 			return badRequest(CodeBadRequest, "grace=%v is out of range: use 0s to %v", grace, maxGrace)
 		}
-		o, err := c.api.viewer.Overview(ctx, false)
+		o, err := c.api.viewer.Overview(ctx, control.Query{Namespace: c.namespace})
 		if err != nil {
 			return err
 		}

@@ -154,11 +154,11 @@ func (g *fakeGroup) RestoreSnapshot(_ context.Context, r io.Reader, force bool) 
 }
 
 // Overview is as that of a *control.Viewer.
-func (g *fakeGroup) Overview(_ context.Context, stale bool) (*control.Overview, error) {
+func (g *fakeGroup) Overview(_ context.Context, q control.Query) (*control.Overview, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.views = append(g.views, stale)
-	if !stale && g.syncErr != nil {
+	g.views = append(g.views, q.Stale)
+	if !q.Stale && g.syncErr != nil {
 		return nil, g.syncErr
 	}
 	o := *g.overview

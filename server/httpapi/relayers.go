@@ -132,7 +132,7 @@ func (c *call) removeRelayer() error {
 
 // requireAway refuses a relayer that attends a hub, or that may do so.
 func (c *call) requireAway(ctx context.Context) error {
-	o, err := c.api.viewer.Overview(ctx, false)
+	o, err := c.api.viewer.Overview(ctx, control.Query{})
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,10 @@ type Server struct {
 	acceptor *replicator.Acceptor
 }
 
+// MaxAnswerBytes bounds a message that a hub answers another one. What it sees of thousands of
+// relayers is much longer than what anybody may send it.
+const MaxAnswerBytes = 64 << 20
+
 // connectTimeout is how long a connection may take to be set up.
 const connectTimeout = 5 * time.Second
 
@@ -75,6 +79,7 @@ func New(o Options) *Server {
 		grpc: grpc.NewServer(append(replicator.ServerOptions(),
 			grpc.Creds(o.Credentials),
 			grpc.ConnectionTimeout(connectTimeout),
+			grpc.MaxSendMsgSize(MaxAnswerBytes),
 		)...),
 		health: health.NewServer(),
 		source: replicator.NewSource(replicator.SourceOptions{

@@ -268,6 +268,7 @@ func TestSnapshots(t *testing.T) {
 		"a newer format":  {newerFormat(saved.Bytes()), CodeNewerFormat},
 		"damaged":         {flipped(saved.Bytes()), CodeDamagedSnapshot},
 		"no snapshot":     {[]byte("hello"), CodeDamagedSnapshot},
+		"too long":        {longSnapshot(t, h.State()), CodeTooLarge}, // to be passed on to the leader
 	} {
 		if err := h.RestoreSnapshot(within(t), bytes.NewReader(tt.b), false); CodeOf(err) != tt.code {
 			t.Errorf("%s: %v", name, err)
@@ -279,6 +280,22 @@ func TestSnapshots(t *testing.T) {
 	if now := content(t, h.State()); now != before {
 		t.Errorf("refusals have changed the state:\n%s\n%s", before, now)
 	}
+}
+
+// longSnapshot is of a state with so many relayers that it takes megabytes.
+func longSnapshot(t *testing.T, s *State) []byte {
+	t.Helper()
+	long := *s
+	long.Relayers = map[string]*Relayer{}
+	for i := range 40_000 {
+		id := fmt.Sprintf("relayer-%d", i)
+		long.Relayers[id] = &Relayer{ID: id, Instance: "0123456789abcdef0123456789abcdef"}
+	}
+	var b bytes.Buffer
+	if err := long.writeSnapshot(&b, "test"); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 func flipped(b []byte) []byte {

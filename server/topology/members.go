@@ -85,7 +85,7 @@ func (g *Group) askHealth(ctx context.Context) []*dbv1.MemberHealth {
 	}
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
-	resp, err := hub.Observe(ctx, &dbv1.ObserveRequest{})
+	resp, err := hub.Observe(ctx, &dbv1.ObserveRequest{MembersOnly: true})
 	if err != nil {
 		g.log.Debug("the leader doesn't say how the members do", "error", err)
 	}

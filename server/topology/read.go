@@ -161,6 +161,10 @@ func (g *Group) RestoreSnapshot(ctx context.Context, r io.Reader, force bool) er
 	if err != nil {
 		return err
 	}
+	if _, leader := g.raft.LeaderWithID(); len(b) > maxPassedOn && leader != "" && leader != g.id {
+		id, _ := splitID(leader)
+		return refuse(CodeTooLarge, "a snapshot of %d bytes is more than hubs pass on to each other, which is %d: restore it at the leader, hub %q", len(b), maxPassedOn, id)
+	}
 	for _, h := range g.State().Hubs {
 		if h.ReadsUpTo < info.MinReader {
 			return refuse(CodeMemberCannotRead, "hub %q runs version %s, which doesn't know what the snapshot holds (%v): upgrade it first, or remove it from the group", h.ID, h.Version, info.MinReader)
@@ -172,3 +176,7 @@ func (g *Group) RestoreSnapshot(ctx context.Context, r io.Reader, force bool) er
 
 // maxRestore bounds a snapshot to restore, in bytes: it travels in one message.
 const maxRestore = 32 << 20
+
+// maxPassedOn bounds one that another hub has to propose, in bytes: a gRPC listener takes messages
+// of 2 MiB, and a command holds a snapshot in base64.
+const maxPassedOn = 3 << 19

@@ -245,6 +245,8 @@ func TestBrokerComesAndGoes(t *testing.T) {
 				}
 			}
 			b.start()
+			last := put(501, "a") // also where the broker had taken everything before it went
+			events, rest = append(events, last), append(rest, last)
 			deliver(t, m, rest...)
 			checkOrder(t, b.messages(), events)
 			if ids := b.clients; len(slices.Compact(slices.Clone(ids))) != 1 || len(ids) < 2 {

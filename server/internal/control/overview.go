@@ -29,8 +29,8 @@ type ViewerOptions struct {
 	NodeID string // of this hub
 	Group  Group
 	Peers  Peers
-	// Observe says what this hub sees.
-	Observe func(ctx context.Context) (*dbv1.ObserveResponse, error)
+	// Observe says what this hub sees of what is asked for.
+	Observe func(ctx context.Context, r *dbv1.ObserveRequest) (*dbv1.ObserveResponse, error)
 	Timeout time.Duration // ObserveTimeout
 }
 
@@ -70,12 +70,20 @@ type Session struct {
 	Namespaces map[string]*dbv1.NamespaceReport // by name
 }
 
-// Overview asks all hubs at once. The state is as new as the call, for which the group
-// needs a leader; a stale one is this hub's, and needs nobody. Hubs that don't answer in time are
-// no error: their view says why.
-func (v *Viewer) Overview(ctx context.Context, stale bool) (*Overview, error) {
+// Query is what an overview is to be of.
+type Query struct {
+	// Stale takes this hub's state, which needs nobody; otherwise it is as new as the call, for
+	// which the group needs a leader.
+	Stale bool
+	// Namespace leaves out what hubs and relayers say of all others; empty: all is wanted.
+	Namespace string
+}
+
+// Overview asks all hubs at once. Hubs that don't answer in time are no error: their
+// view says why.
+func (v *Viewer) Overview(ctx context.Context, q Query) (*Overview, error) {
 	s := v.o.Group.State()
-	if !stale {
+	if !q.Stale {
 		var err error
 		if s, err = v.o.Group.Sync(ctx); err != nil {
 			return nil, err
@@ -91,7 +99,7 @@ func (v *Viewer) Overview(ctx context.Context, stale bool) (*Overview, error) {
 	var asking sync.WaitGroup
 	for _, hub := range s.Hubs {
 		asking.Go(func() {
-			seen, err := v.observe(ctx, hub)
+			seen, err := v.observe(ctx, hub, &dbv1.ObserveRequest{Namespace: q.Namespace})
 			answers <- answer{hub.ID, seen, err}
 		})
 	}
@@ -104,11 +112,11 @@ func (v *Viewer) Overview(ctx context.Context, stale bool) (*Overview, error) {
 }
 
 // observe asks one hub.
-func (v *Viewer) observe(ctx context.Context, hub *topology.Hub) (*dbv1.ObserveResponse, error) {
+func (v *Viewer) observe(ctx context.Context, hub *topology.Hub, r *dbv1.ObserveRequest) (*dbv1.ObserveResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, v.o.Timeout)
 	defer cancel()
 	if hub.ID == v.o.NodeID {
-		return v.o.Observe(ctx)
+		return v.o.Observe(ctx, r)
 	}
 	if hub.GRPC == "" {
 		return nil, errors.New("it has no grpc listener that others can reach: set advertise in it")
@@ -117,7 +125,7 @@ func (v *Viewer) observe(ctx context.Context, hub *topology.Hub) (*dbv1.ObserveR
 	if err != nil {
 		return nil, err
 	}
-	seen, err := client.Observe(ctx, &dbv1.ObserveRequest{})
+	seen, err := client.Observe(ctx, r)
 	switch {
 	case err != nil:
 		return nil, v.unanswered(ctx, hub, err)

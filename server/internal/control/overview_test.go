@@ -20,14 +20,14 @@ import (
 // observing is a hub that others ask.
 type observing struct {
 	dbv1.HubsClient
-	answer func(context.Context) (*dbv1.ObserveResponse, error)
+	answer func(context.Context, *dbv1.ObserveRequest) (*dbv1.ObserveResponse, error)
 }
 
-func (o observing) Observe(ctx context.Context, _ *dbv1.ObserveRequest, _ ...grpc.CallOption) (*dbv1.ObserveResponse, error) {
-	return o.answer(ctx)
+func (o observing) Observe(ctx context.Context, r *dbv1.ObserveRequest, _ ...grpc.CallOption) (*dbv1.ObserveResponse, error) {
+	return o.answer(ctx, r)
 }
 
-type peers map[string]func(context.Context) (*dbv1.ObserveResponse, error)
+type peers map[string]func(context.Context, *dbv1.ObserveRequest) (*dbv1.ObserveResponse, error)
 
 func (p peers) Hubs(address string) (dbv1.HubsClient, error) {
 	if p[address] == nil {
@@ -66,34 +66,38 @@ func TestOverview(t *testing.T) {
 		session := func(since int64, lsn uint64) *dbv1.RelayerSession {
 			return &dbv1.RelayerSession{NodeId: "edge-1", SinceUnixMs: since, Namespaces: reports(lsn, "insights", "orders")}
 		}
+		var asked string // of b
 		v := NewViewer(ViewerOptions{
 			NodeID: "a", Group: group,
-			Observe: func(context.Context) (*dbv1.ObserveResponse, error) {
+			Observe: func(context.Context, *dbv1.ObserveRequest) (*dbv1.ObserveResponse, error) {
 				return &dbv1.ObserveResponse{
 					NodeId: "a", AppliedIndex: 3, Relayers: []*dbv1.RelayerSession{session(1, 5)}, Namespaces: reports(8, "orders"),
 					Members: []*dbv1.MemberHealth{{Id: "b", Healthy: true}},
 				}, nil
 			},
 			Peers: peers{
-				"b:4001": func(context.Context) (*dbv1.ObserveResponse, error) {
+				"b:4001": func(_ context.Context, r *dbv1.ObserveRequest) (*dbv1.ObserveResponse, error) {
+					asked = r.GetNamespace()
 					return &dbv1.ObserveResponse{NodeId: "b", AppliedIndex: 2, Relayers: []*dbv1.RelayerSession{session(2, 7)}, Namespaces: reports(9, "orders")}, nil
 				},
-				"hangs:4001": func(ctx context.Context) (*dbv1.ObserveResponse, error) {
+				"hangs:4001": func(ctx context.Context, _ *dbv1.ObserveRequest) (*dbv1.ObserveResponse, error) {
 					<-ctx.Done()
 					return nil, ctx.Err()
 				},
-				"hangs-too:4001": func(ctx context.Context) (*dbv1.ObserveResponse, error) {
+				"hangs-too:4001": func(ctx context.Context, _ *dbv1.ObserveRequest) (*dbv1.ObserveResponse, error) {
 					<-ctx.Done()
 					return nil, ctx.Err()
 				},
-				"old:4001": func(context.Context) (*dbv1.ObserveResponse, error) {
+				"old:4001": func(context.Context, *dbv1.ObserveRequest) (*dbv1.ObserveResponse, error) {
 					return nil, status.Error(codes.Unimplemented, "")
 				},
-				"wrong:4001": func(context.Context) (*dbv1.ObserveResponse, error) { return &dbv1.ObserveResponse{NodeId: "b"}, nil },
+				"wrong:4001": func(context.Context, *dbv1.ObserveRequest) (*dbv1.ObserveResponse, error) {
+					return &dbv1.ObserveResponse{NodeId: "b"}, nil
+				},
 			},
 		})
 		began := time.Now()
-		o, err := v.Overview(t.Context(), false)
+		o, err := v.Overview(t.Context(), Query{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,11 +125,11 @@ func TestOverview(t *testing.T) {
 			t.Errorf("leader %q, members %v", o.Leader, o.Members)
 		}
 		group.leaderless.Store(true)
-		if _, err := v.Overview(t.Context(), false); !errors.Is(err, errNoLeader) {
+		if _, err := v.Overview(t.Context(), Query{}); !errors.Is(err, errNoLeader) {
 			t.Errorf("without a leader: %v", err)
 		}
-		if o, err := v.Overview(t.Context(), true); err != nil || len(o.Sessions) != 1 {
-			t.Errorf("a stale one without a leader: %v", err)
+		if o, err := v.Overview(t.Context(), Query{Stale: true, Namespace: "orders"}); err != nil || len(o.Sessions) != 1 || asked != "orders" {
+			t.Errorf("a stale one of a namespace without a leader: %v; asked for %q", err, asked)
 		}
 	})
 }

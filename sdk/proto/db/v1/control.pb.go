@@ -1715,7 +1715,11 @@ func (x *ReadIndexResponse) GetIndex() uint64 {
 }
 
 type ObserveRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only what is seen of this namespace; empty: of all.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Only how the members do.
+	MembersOnly   bool `protobuf:"varint,2,opt,name=members_only,json=membersOnly,proto3" json:"members_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1748,6 +1752,20 @@ func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ObserveRequest.ProtoReflect.Descriptor instead.
 func (*ObserveRequest) Descriptor() ([]byte, []int) {
 	return file_db_v1_control_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ObserveRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ObserveRequest) GetMembersOnly() bool {
+	if x != nil {
+		return x.MembersOnly
+	}
+	return false
 }
 
 type ObserveResponse struct {
@@ -2533,8 +2551,10 @@ const file_db_v1_control_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x12\n" +
 	"\x10ReadIndexRequest\")\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"\x10\n" +
-	"\x0eObserveRequest\"\x84\x02\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"Q\n" +
+	"\x0eObserveRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
+	"\fmembers_only\x18\x02 \x01(\bR\vmembersOnly\"\x84\x02\n" +
 	"\x0fObserveResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12:\n" +
