@@ -101,6 +101,7 @@ func TestMultiHub(t *testing.T) {
 	everywhere(m.west, "orders-east", "passed on", all...)
 	everywhere(m.west, "prices-west", "pear", m.west, m.westStore)
 
+	awaitCopy(ctx, t, m.east, m.west, "orders-west") // a hub that has nothing yet passes reads on
 	m.west.kill()
 	everywhere(m.east, "orders-east", "the west is gone", m.east, m.eastStore, m.westStore)
 	if _, err := m.east.client.In("orders-west").KV().Get(ctx, []byte("b")); err != nil {
@@ -125,6 +126,32 @@ func awaitNamespace(ctx context.Context, t *testing.T, owner *process, name stri
 	})
 	if err != nil {
 		t.Fatalf("%s doesn't make %s: %v: %v", owner.name, name, err, last)
+	}
+}
+
+// awaitCopy waits until a node has a copy of all that the owner of a namespace has.
+func awaitCopy(ctx context.Context, t *testing.T, at, owner *process, name string) {
+	t.Helper()
+	find := func(p *process) (n client.NamespaceStatus, err error) {
+		s, err := p.client.Status(ctx)
+		for _, one := range s.Namespaces {
+			if one.Name == name {
+				n = one
+			}
+		}
+		return n, err
+	}
+	var last client.NamespaceStatus
+	err := poll(ctx, func() (bool, error) {
+		want, err := find(owner)
+		if err != nil {
+			return false, err
+		}
+		last, err = find(at)
+		return last.State == "serving" && last.CommitLSN >= want.CommitLSN && want.CommitLSN > 0, err
+	})
+	if err != nil {
+		t.Fatalf("%s has no copy of %s: %v: %+v", at.name, name, err, last)
 	}
 }
 

@@ -199,9 +199,10 @@ func TestTwoHubs(t *testing.T) {
 		for _, n := range append(edges, hubs...) {
 			reads(t, n, name, "a", name)
 		}
-		servertest.WaitFor(t, "the other hub knows the owner", func() bool {
+		// A hub that has nothing yet passes reads on, so that those above don't show that it has.
+		servertest.WaitFor(t, "the other hub has a copy, and knows the owner", func() bool {
 			s := hubs[1-i].NamespaceStatus(name)
-			return s.Role == "replica" && s.Owner == hubs[i].Config.NodeID
+			return s.Role == "replica" && s.Owner == hubs[i].Config.NodeID && s.State == "serving" && s.CommitLSN == hubs[i].NamespaceStatus(name).CommitLSN
 		})
 	}
 	hubs[1].Stop()
