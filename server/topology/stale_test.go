@@ -14,8 +14,8 @@ import (
 type mail struct {
 	*raft.InmemTransport
 	mu    sync.Mutex
-	held  chan struct{} // closed: answers arrive; nil: they aren't held back
-	read  int           // answers that are held back
+	held  chan struct{}               // closed: answers arrive; nil: they aren't held back
+	read  map[raft.ServerAddress]bool // whose answers are held back
 	apart map[raft.ServerAddress]bool
 }
 
@@ -23,6 +23,23 @@ func (m *mail) away(to raft.ServerAddress) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.apart[to]
+}
+
+// hold keeps answers back until release is called, at the end of the test at the latest: the
+// hubs couldn't be stopped.
+func (m *mail) hold(t *testing.T) (release func()) {
+	held := make(chan struct{})
+	m.mu.Lock()
+	m.held, m.read = held, map[raft.ServerAddress]bool{}
+	m.mu.Unlock()
+	release = sync.OnceFunc(func() {
+		close(held)
+		m.mu.Lock()
+		m.held = nil
+		m.mu.Unlock()
+	})
+	t.Cleanup(release)
+	return release
 }
 
 func (m *mail) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
@@ -37,7 +54,7 @@ func (m *mail) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.Ap
 	m.mu.Lock()
 	held := m.held
 	if held != nil {
-		m.read++
+		m.read[to] = true
 	}
 	m.mu.Unlock()
 	if held != nil {
@@ -59,7 +76,7 @@ func newMailHubs(t *testing.T) (*tcpHubs, map[string]*mail) {
 	f := newTCPHubs(t)
 	mails := map[string]*mail{}
 	f.group(3, func(o *Options) {
-		_, in := raft.NewInmemTransportWithTimeout(raft.ServerAddress(o.Address), time.Second)
+		_, in := raft.NewInmemTransportWithTimeout(raft.ServerAddress(o.Address), patience)
 		m := &mail{InmemTransport: in, apart: map[raft.ServerAddress]bool{}}
 		for _, other := range mails {
 			m.Connect(other.LocalAddr(), other.InmemTransport)
@@ -86,11 +103,9 @@ func TestOldAnswersProveNothing(t *testing.T) {
 		return true
 	})
 	m := mails[old.NodeID]
-	m.mu.Lock()
-	m.held = make(chan struct{})
-	m.mu.Unlock()
+	release := m.hold(t)
 	old.raft.VerifyLeader() // both others are asked, and answer
-	await(t, "both have answered", func() bool { m.mu.Lock(); defer m.mu.Unlock(); return m.read == 2 })
+	await(t, "both have answered", func() bool { m.mu.Lock(); defer m.mu.Unlock(); return len(m.read) == 2 })
 
 	// From here on it is alone, and another one leads.
 	for id, other := range mails {
@@ -102,19 +117,26 @@ func TestOldAnswersProveNothing(t *testing.T) {
 		}
 		other.mu.Unlock()
 	}
-	var next *hub
+	var others []*hub
 	for id, h := range f.hubs {
 		if id != old.NodeID {
-			next = h
+			others = append(others, h)
 		}
 	}
-	asked := time.Time{}
+	var next *hub
+	asked, elections := time.Time{}, 0
 	await(t, "another one leads", func() bool {
-		if time.Since(asked) > time.Second { // an election may come to nothing
-			asked = time.Now()
-			next.link.elect()
+		// One that came to nothing isn't followed by another one of the same hub for an hour.
+		if time.Since(asked) > time.Second {
+			others[elections%2].link.elect()
+			asked, elections = time.Now(), elections+1
 		}
-		return next.term.Load() != nil
+		for _, h := range others {
+			if h.term.Load() != nil {
+				next = h
+			}
+		}
+		return next != nil
 	})
 	if _, err := next.Propose(within(t), someNamespace("new")); err != nil {
 		t.Fatal(err)
@@ -135,10 +157,7 @@ func TestOldAnswersProveNothing(t *testing.T) {
 		_ = old.raft.GetConfiguration().Error()
 		_ = old.raft.Apply(nil, 0)
 	}
-	close(m.held)
-	m.mu.Lock()
-	m.held = nil
-	m.mu.Unlock()
+	release()
 	select {
 	case index := <-read:
 		if index < next.State().Index {
@@ -154,10 +173,7 @@ func TestUnansweredReads(t *testing.T) {
 	f, mails := newMailHubs(t)
 	leader := f.awaitLeader()
 	m := mails[leader.NodeID]
-	held := make(chan struct{})
-	m.mu.Lock()
-	m.held = held
-	m.mu.Unlock()
+	release := m.hold(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -176,7 +192,7 @@ func TestUnansweredReads(t *testing.T) {
 		close(stopped)
 	}()
 	await(t, "Raft stops", func() bool { return raftOf.State() == raft.Shutdown })
-	close(held)
+	release()
 	await(t, "the hub has stopped", func() bool {
 		select {
 		case <-stopped:
