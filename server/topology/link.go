@@ -21,8 +21,9 @@ type link struct {
 	// applied is how far this hub has come; nil: it isn't known yet.
 	applied atomic.Pointer[func() uint64]
 
-	mu    sync.Mutex
-	heard map[raft.ServerID]heard
+	mu     sync.Mutex
+	heard  map[raft.ServerID]heard
+	closed bool // nothing more is started
 
 	stop    chan struct{}
 	stopped sync.Once
@@ -91,6 +92,11 @@ func (l *link) deliver(rpc raft.RPC) bool {
 // elect lets this hub hold an election now, instead of waiting for a leader that
 // can't be there. How long anybody waits never matters to what is agreed on.
 func (l *link) elect() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return // Close waits for the last ones already
+	}
 	l.wg.Go(func() {
 		now := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}
 		l.deliver(raft.RPC{Command: now, RespChan: make(chan raft.RPCResponse, 1)})
@@ -206,6 +212,9 @@ func (l *link) DecodePeer(b []byte) raft.ServerAddress {
 func (l *link) Close() error {
 	var err error
 	l.stopped.Do(func() {
+		l.mu.Lock()
+		l.closed = true
+		l.mu.Unlock()
 		close(l.stop)
 		if n, ok := l.Transport.(raft.WithClose); ok {
 			err = n.Close()

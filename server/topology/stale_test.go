@@ -186,19 +186,12 @@ func TestUnansweredReads(t *testing.T) {
 	}
 	wg.Wait()
 	stopped := make(chan struct{})
-	raftOf := leader.raft
+	stops := leader.link.stop
 	go func() {
 		leader.kill()
 		close(stopped)
 	}()
-	await(t, "Raft stops", func() bool { return raftOf.State() == raft.Shutdown })
+	await(t, "Raft stops", func() bool { return isClosed(stops) })
 	release()
-	await(t, "the hub has stopped", func() bool {
-		select {
-		case <-stopped:
-			return true
-		default:
-			return false
-		}
-	})
+	await(t, "the hub has stopped", func() bool { return isClosed(stopped) })
 }
