@@ -187,9 +187,21 @@ func again(err error) bool {
 	return code == codes.Aborted || code == codes.Unavailable
 }
 
-// do asks and commits, again where something has changed meanwhile. It is for
-// goroutines, too: false ends them.
+// do is try for a request that has to succeed. It is for goroutines, too: false
+// ends them.
 func (s *modelChecks) do(t *testing.T, p running, namespace string, r Request) bool {
+	t.Helper()
+	answer := s.try(t, p, namespace, r)
+	if answer != nil && !ok(answer) {
+		t.Errorf("%s: status %d: %s", r.Method, answer.GetStatus(), answer.GetBody())
+		return false
+	}
+	return answer != nil
+}
+
+// try asks and commits, again where something has changed meanwhile, and answers what
+// the model said in the end; nil: that failed.
+func (s *modelChecks) try(t *testing.T, p running, namespace string, r Request) *pluginv1.CallResponse {
 	t.Helper()
 	for range 1000 {
 		answer, err := s.call(t, p, namespace, r)
@@ -198,17 +210,16 @@ func (s *modelChecks) do(t *testing.T, p running, namespace string, r Request) b
 			continue
 		case err != nil:
 			t.Errorf("%s: %v", r.Method, err)
-			return false
+			return nil
 		case !ok(answer):
-			t.Errorf("%s: status %d: %s", r.Method, answer.GetStatus(), answer.GetBody())
-			return false
+			return answer
 		}
 		if s.node.commit(namespace, answer.GetOperations(), answer.GetReads()) {
-			return true
+			return answer
 		}
 	}
 	t.Errorf("%s: it conflicted a thousand times", r.Method)
-	return false
+	return nil
 }
 
 // must is do for a test's own goroutine.

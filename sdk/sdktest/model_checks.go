@@ -2,6 +2,7 @@ package sdktest
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -102,8 +103,13 @@ func (s *modelChecks) atOnce(t *testing.T) {
 	for range 2 {
 		calls.Go(func() {
 			for _, w := range s.o.Writes {
-				if !s.do(t, p, namespace, w) {
+				// What is possible depends on how far the other one is: a refusal is an answer.
+				answer := s.try(t, p, namespace, w)
+				if answer == nil {
 					return
+				}
+				if answer.GetStatus() >= http.StatusInternalServerError {
+					t.Errorf("%s: status %d: %s", w.Method, answer.GetStatus(), answer.GetBody())
 				}
 			}
 		})
