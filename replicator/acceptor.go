@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/unisondb/unisondb/dbkernel"
 	dbv1 "github.com/unisondb/unisondb/sdk/proto/db/v1"
 )
 
@@ -22,7 +23,7 @@ type AcceptorOptions struct {
 	Clock  func() time.Time
 	// Accept says why a namespace isn't taken from a node that has dialled this one;
 	// nil: nothing is taken. ctx is that of the stream.
-	Accept func(ctx context.Context, nodeID, namespace string) error
+	Accept func(ctx context.Context, nodeID, namespace string, lineage dbkernel.Lineage) error
 	// Compression is CompressionZstd, which is also what "" means, or CompressionNone.
 	Compression string
 }
@@ -50,7 +51,7 @@ type acceptance struct {
 // NewAcceptor makes an acceptor. It starts nothing.
 func NewAcceptor(o AcceptorOptions) *Acceptor {
 	if o.Accept == nil {
-		o.Accept = func(_ context.Context, nodeID, namespace string) error {
+		o.Accept = func(_ context.Context, nodeID, namespace string, _ dbkernel.Lineage) error {
 			return fmt.Errorf("this node doesn't take namespace %q from node %q: let it follow that node instead, or offer it to its hub", namespace, nodeID)
 		}
 	}
@@ -88,7 +89,7 @@ func (a *Acceptor) Serve(stream AcceptedStream) error {
 // accept asks whether an offer is taken. What isn't today may be tomorrow: who owns a
 // namespace is agreed on while nodes run.
 func (a *Acceptor) accept(ctx context.Context, o offer) error {
-	err := a.o.Accept(ctx, o.nodeID, o.namespace)
+	err := a.o.Accept(ctx, o.nodeID, o.namespace, o.lineage)
 	var refusal *Refusal
 	if err == nil || errors.As(err, &refusal) {
 		return err

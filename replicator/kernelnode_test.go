@@ -121,7 +121,7 @@ func (n *diskNode) start(sources ...string) {
 	n.db = db
 	store := acceptingStore{replicator.KernelStore(db), n}
 	n.source = replicator.NewSource(replicator.SourceOptions{NodeID: n.id, Store: store, Heartbeat: 100 * time.Millisecond, SnapshotRate: n.rate})
-	n.acceptor = replicator.NewAcceptor(replicator.AcceptorOptions{NodeID: n.id, Store: store, Accept: func(context.Context, string, string) error {
+	n.acceptor = replicator.NewAcceptor(replicator.AcceptorOptions{NodeID: n.id, Store: store, Accept: func(context.Context, string, string, dbkernel.Lineage) error {
 		if !n.replica {
 			return errors.New("this node is no replica")
 		}

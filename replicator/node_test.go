@@ -236,7 +236,7 @@ func errorInfo(err error) string {
 }
 
 // acceptance says why the node doesn't take what is offered.
-func (n *node) acceptance(_ context.Context, nodeID, namespace string) error {
+func (n *node) acceptance(_ context.Context, nodeID, namespace string, _ dbkernel.Lineage) error {
 	if n.accept != nil && n.accept(namespace) {
 		return nil
 	}

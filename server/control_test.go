@@ -242,6 +242,17 @@ func TestEdgeOwnership(t *testing.T) {
 	assign(t, hub, "insights", "far")
 	reads(t, far, "insights", "a", "offline")
 	refused(t, hub.Do("PUT", "/api/v1/insights/kv/a", []byte(`{"value":""}`)), 403, httpapi.CodeReadOnly)
+	// A relayer that was wiped has another history: the group names the one that may come.
+	made, err := dbkernel.ParseLineage(status(t, edge, "insights").Lineage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hub.AcceptOffer(t.Context(), "edge", "insights", made); err != nil {
+		t.Errorf("the lineage that the group has: %v", err)
+	}
+	if err := hub.AcceptOffer(t.Context(), "edge", "insights", dbkernel.Lineage{1}); err == nil || !strings.Contains(err.Error(), "LINEAGE_MISMATCH") {
+		t.Errorf("another lineage: %v", err)
+	}
 	p := edge.Put("insights", "a", "online")
 	for _, n := range []*servertest.Node{hub, far} {
 		if got, _ := n.Get("insights", "a", p); got != "online" {

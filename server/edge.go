@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/unisondb/unisondb/dbkernel"
+	"github.com/unisondb/unisondb/replicator"
 	"github.com/unisondb/unisondb/server/acl"
 	"github.com/unisondb/unisondb/server/internal/control"
 	"github.com/unisondb/unisondb/server/internal/placement"
@@ -33,7 +35,7 @@ func (n *Node) offerOwned() error {
 const offerPatience = 5 * time.Second
 
 // acceptOffer says why a namespace isn't taken from a relayer that has dialled this hub; nil: it is.
-func (n *Node) acceptOffer(ctx context.Context, nodeID, namespace string) error {
+func (n *Node) acceptOffer(ctx context.Context, nodeID, namespace string, lineage dbkernel.Lineage) error {
 	if n.group == nil {
 		return fmt.Errorf("this node is a relayer and takes no namespaces: offer %q to a hub", namespace)
 	}
@@ -42,7 +44,7 @@ func (n *Node) acceptOffer(ctx context.Context, nodeID, namespace string) error 
 	}
 	ctx, cancel := context.WithTimeout(ctx, offerPatience)
 	defer cancel()
-	if err := n.receiveVia(ctx, topology.Node{Kind: topology.KindRelayer, ID: nodeID}, namespace); err != nil {
+	if err := n.receiveVia(ctx, topology.Node{Kind: topology.KindRelayer, ID: nodeID}, namespace, lineage); err != nil {
 		return err
 	}
 	return n.awaitPlace(ctx, namespace, placement.Receive)
@@ -50,12 +52,15 @@ func (n *Node) acceptOffer(ctx context.Context, nodeID, namespace string) error 
 
 // receiveVia has the group agree that a relayer's namespace comes by this hub. What the relayer has said of
 // itself to a hub may not have got here yet.
-func (n *Node) receiveVia(ctx context.Context, owner topology.Node, name string) error {
+func (n *Node) receiveVia(ctx context.Context, owner topology.Node, name string, lineage dbkernel.Lineage) error {
 	for s := n.group.State(); ; {
 		ns := s.Namespaces[name]
 		switch {
 		case ns != nil && ns.Owner != owner:
 			return fmt.Errorf("namespace %q is owned by %s %q, and relayer %q offers it: give it another name there", name, ns.Owner.Kind, ns.Owner.ID, owner.ID)
+		case ns != nil && ns.Lineage != lineage.String():
+			return &replicator.Refusal{Code: replicator.CodeLineageMismatch, Retryable: true, Reason: fmt.Sprintf("relayer %q offers lineage %s of namespace %q, and the group of hubs has %s: if the relayer has lost its data for good, "+
+				"'unisondb operator namespace delete %s' lets it begin anew", owner.ID, lineage, name, ns.Lineage, name)}
 		case ns != nil && ns.Via == n.ID():
 			return nil
 		case ns != nil:

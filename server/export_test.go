@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"time"
 
 	"github.com/unisondb/unisondb/dbkernel"
@@ -14,3 +15,8 @@ func (n *Node) SetKernelClock(clock func() time.Time) { n.kernelClock = clock }
 
 // Knows says whether a hub's group has heard of a namespace, for tests.
 func (n *Node) Knows(namespace string) bool { return n.group.State().Namespaces[namespace] != nil }
+
+// AcceptOffer says why a relayer's namespace isn't taken, for tests.
+func (n *Node) AcceptOffer(ctx context.Context, nodeID, namespace string, lineage dbkernel.Lineage) error {
+	return n.acceptOffer(ctx, nodeID, namespace, lineage)
+}

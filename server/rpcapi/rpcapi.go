@@ -17,6 +17,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 
+	"github.com/unisondb/unisondb/dbkernel"
 	"github.com/unisondb/unisondb/replicator"
 	dbv1 "github.com/unisondb/unisondb/sdk/proto/db/v1"
 )
@@ -28,7 +29,7 @@ type Options struct {
 	Logger hclog.Logger     // silent by default
 	// AcceptOffer says why a namespace isn't taken from a node that dialled this one;
 	// nil: none is. PeerOf knows who it is.
-	AcceptOffer func(ctx context.Context, nodeID, namespace string) error
+	AcceptOffer func(ctx context.Context, nodeID, namespace string, lineage dbkernel.Lineage) error
 	// Hubs and Control are what a hub offers to others of its group, and to relayers; nil: nothing.
 	Hubs    dbv1.HubsServer
 	Control dbv1.ControlServer

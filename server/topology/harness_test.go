@@ -13,7 +13,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	dbv1 "github.com/unisondb/unisondb/sdk/proto/db/v1"
@@ -110,8 +109,6 @@ func (l *line) Observe(_ context.Context, _ *dbv1.ObserveRequest, _ ...grpc.Call
 	}
 	return &dbv1.ObserveResponse{NodeId: g.o.NodeID, Members: g.Health()}, nil
 }
-
-var _ = peer.Peer{} // of PeerCallOption
 
 // tcpHubs are hubs of one test, over real TCP.
 type tcpHubs struct {
