@@ -484,3 +484,35 @@ func TestABeginOfAnotherLineage(t *testing.T) {
 	assign(t, hub, "orders", "edge")
 	reads(t, edge, "orders", "a", "new")
 }
+
+// TestAWipedOwnerInAGroup: a hub that comes back without its disk misses what it owned. It doesn't begin it anew
+// under the lineage that others have copies of, since those would be cut back to nothing with its first write.
+func TestAWipedOwnerInAGroup(t *testing.T) {
+	hubs := servertest.Group(t, 3)
+	owner, other := hubs[1], hubs[0] // which follows the owner and nobody else
+	operator(t, owner, "POST", "/v1/namespaces", map[string]any{"name": "orders", "replicate": map[string]any{"hubs": []string{"*"}}})
+	lsn := lsnOf(t, owner.Put("orders", "a", "kept"))
+	servertest.WaitFor(t, "the other hub has a copy", func() bool { return serves(t, other, "orders").CommitLSN == lsn })
+	owner.Stop()
+	removeDir(t, owner.Config.DataDir)
+	owner.Start()
+	for range 2 { // a restart knows it from node.json
+		servertest.WaitFor(t, "it is missing at its owner", func() bool {
+			r, err := owner.Try("PUT", "/api/v1/orders/kv/a", []byte(`{"value":""}`))
+			return err == nil && r.Status == http.StatusServiceUnavailable && strings.Contains(string(r.Body), httpapi.CodeNamespaceMissing)
+		})
+		owner.Restart()
+	}
+	reads(t, other, "orders", "a", "kept")
+
+	old := status(t, other, "orders").Lineage
+	operator(t, owner, "POST", "/v1/namespaces", map[string]any{"name": "orders", "replace": true})
+	servertest.WaitFor(t, "the group knows that it was replaced", func() bool {
+		s := other.NamespaceStatus("orders")
+		return s.Lineage == old && s.Code == replicator.CodeLineageMismatch
+	})
+	reads(t, other, "orders", "a", "kept")
+	operator(t, other, "POST", "/v1/namespaces/orders/accept", map[string]string{"lineage": status(t, owner, "orders").Lineage})
+	owner.Put("orders", "a", "anew")
+	reads(t, other, "orders", "a", "anew")
+}

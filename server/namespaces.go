@@ -261,7 +261,18 @@ func (s *namespaces) makeAs(name string, lineage dbkernel.Lineage) error {
 	return s.list(map[string]dbkernel.Lineage{name: lineage})
 }
 
-// list writes namespaces that are on disk into node.json.
+// lose notes that a namespace was made by this hub with another data directory, and is missing in
+// this one. To make it anew under its lineage would have the copies that others have cut off.
+func (s *namespaces) lose(name string, lineage dbkernel.Lineage) error {
+	s.making.Lock()
+	defer s.making.Unlock()
+	why := missing(name)
+	s.refuse(name, why)
+	s.node.log.Error("namespace is missing", "namespace", name, "lineage", lineage, "reason", why.Reason)
+	return s.list(map[string]dbkernel.Lineage{name: lineage})
+}
+
+// list writes namespaces that this node has, or is to have, into node.json.
 func (s *namespaces) list(made map[string]dbkernel.Lineage) error {
 	if len(made) == 0 {
 		return nil

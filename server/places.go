@@ -276,7 +276,8 @@ func (n *Node) release(name string) error {
 	return errors.Join(errs...)
 }
 
-// own makes this node the one that takes writes to a namespace: it makes what was never made.
+// own makes this node the one that takes writes to a namespace: it makes what was never made,
+// and misses what an earlier data directory of this hub was to make.
 func (n *Node) own(ctx context.Context, name string, w placement.Want) error {
 	lineage, err := dbkernel.ParseLineage(w.Lineage)
 	if err != nil {
@@ -295,6 +296,9 @@ func (n *Node) own(ctx context.Context, name string, w placement.Want) error {
 	}
 	if err := n.configure(name, false); err != nil {
 		return err
+	}
+	if w.Instance != "" && w.Instance != n.names.instanceID() {
+		return n.names.lose(name, lineage)
 	}
 	return n.names.makeAs(name, lineage)
 }

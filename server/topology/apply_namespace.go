@@ -67,7 +67,11 @@ func (d *draft) newNamespace(name, lineage string, owner Node, settings Settings
 	if err != nil {
 		return nil, err
 	}
-	return &Namespace{Name: name, Lineage: lineage, Owner: owner, Term: 1, Settings: settings, Created: created.UTC()}, nil
+	ns := &Namespace{Name: name, Lineage: lineage, Owner: owner, Term: 1, Settings: settings, Created: created.UTC()}
+	if owner.Kind == KindHub {
+		ns.Instance = d.Hubs[owner.ID].Instance
+	}
+	return ns, nil
 }
 
 func (d *draft) checkLineageFree(name, lineage string) error {

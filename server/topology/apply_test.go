@@ -243,6 +243,23 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
+// TestInstanceOfANamespace: a namespace is for one data directory of its owner, and a successor of
+// that hub finds out that it isn't the one.
+func TestInstanceOfANamespace(t *testing.T) {
+	s := then(t, world(t), RemoveHub{ID: "b", Instance: "i-b"}, SetHub{Hub{ID: "b", Instance: "again", Raft: "b:4002", Voter: true}},
+		EnsureNamespace{Name: "later", Lineage: lin(30), Owner: hubNode("b"), Created: day},
+		SetNamespace{Name: "open", Settings: Settings{MaxBytes: 1}})
+	for name, want := range map[string]string{"orders": "i-a", "open": "i-b", "later": "again", "insights": ""} {
+		if got := s.Namespaces[name].Instance; got != want {
+			t.Errorf("%s is for instance %q, want %q", name, got, want)
+		}
+	}
+	s = then(t, s, CreateNamespace{Name: "open", Lineage: lin(31), Owner: hubNode("b"), Created: day, Replace: true})
+	if got := s.Namespaces["open"].Instance; got != "again" {
+		t.Errorf("what was replaced is for instance %q", got)
+	}
+}
+
 // TestLastVoter: whatever happens, somebody keeps a vote.
 func TestLastVoter(t *testing.T) {
 	s := then(t, world(t), RemoveHub{ID: "b", Instance: "i-b"})

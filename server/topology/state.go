@@ -95,6 +95,9 @@ type Namespace struct {
 	Lineage string `json:"lineage"`
 	Owner   Node   `json:"owner"`
 	Term    uint64 `json:"term"` // raised at each change of the owner
+	// Instance is that of the hub which it was created for: another one of the same id has
+	// lost the data, and must not begin it anew under the lineage that others have copies of.
+	Instance string `json:"instance,omitempty"`
 	// Via is the hub that receives it from its owner, where that is a relayer; empty
 	// before it has come for the first time.
 	Via      string    `json:"via,omitempty"`

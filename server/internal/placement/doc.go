@@ -50,6 +50,8 @@ type Want struct {
 	Owner   topology.Node     // of a namespace that exists
 	Sources []topology.Source // of Follow, the best first
 	Quota   dbkernel.Quota    // of Own
+	// Instance, of Own, is that of the hub which the namespace was created for; empty: not known.
+	Instance string
 	// Gone are lineages of this name that an operator has deleted, with the time until
 	// which their data is kept aside.
 	Gone map[string]time.Time
@@ -88,6 +90,7 @@ func forHub(s *topology.State, ns *topology.Namespace, id string, has func(strin
 	switch {
 	case ns.Owner == topology.Node{Kind: topology.KindHub, ID: id}:
 		w.Role = Own
+		w.Instance = ns.Instance
 		w.Quota = dbkernel.Quota{MaxBytes: ns.Settings.MaxBytes, WriteBytesPerSecond: ns.Settings.WriteBytesPerSecond}
 	case ns.Owner.Kind == topology.KindRelayer && ns.Via == id:
 		w.Role = Receive
