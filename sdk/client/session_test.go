@@ -42,6 +42,17 @@ func TestSessionCarriesThePosition(t *testing.T) {
 			_, err := c.KV().Get(ctx, key, client.AtLeast(mustPosition(t, lineage+":1:1")))
 			return err
 		}},
+		{lineage + ":2:10", func() error { _, err := c.Txn(ctx, client.Txn{Then: []client.Op{client.OpGet(key)}}); return err }},
+		{lineage + ":2:10", func() error { _, err := c.Txn(ctx, client.Txn{Else: []client.Op{client.OpGetRow(key)}}); return err }},
+		{lineage + ":2:10", func() error {
+			_, err := c.Txn(ctx, client.Txn{If: []client.Condition{client.KeyExists(key, true)}})
+			return err
+		}},
+		{lineage + ":1:1", func() error {
+			_, err := c.Txn(ctx, client.Txn{Then: []client.Op{client.OpGet(key)}, AtLeast: mustPosition(t, lineage+":1:1")})
+			return err
+		}},
+		{"", func() error { _, err := c.Txn(ctx, client.Txn{Then: []client.Op{client.OpPut(key, nil)}}); return err }},
 		{"", func() error { _, err := c.WithSession(nil).KV().Get(ctx, key); return err }},
 		{"", func() error { _, err := c.KV().Delete(ctx, key); return err }}, // writes go to the owner
 	}

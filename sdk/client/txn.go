@@ -3,15 +3,20 @@ package client
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 )
 
 // Txn is a whole transaction in one round trip: if all conditions hold, Then is
-// done, otherwise Else. Either way everything that is done is of one position.
+// done, otherwise Else. Either way everything that is done is of one position. A relayer
+// answers one that only reads: keys and rows of one state of its own.
 type Txn struct {
 	If   []Condition
 	Then []Op
 	Else []Op
+	// AtLeast is a position that what it reads must include; zero: the session's, if
+	// there is one.
+	AtLeast Position
 }
 
 // Condition is a condition on a key or row: one of [KeyVersion], [KeyExists],
@@ -135,10 +140,15 @@ func (c *Client) Txn(ctx context.Context, txn Txn, opts ...WriteOption) (TxnResu
 	for _, condition := range txn.If {
 		body.If = append(body.If, condition.json)
 	}
-	r, err := c.data(http.MethodPost, "tx", writeOptions(opts)).withJSON(body)
+	o := writeOptions(opts)
+	if !txn.AtLeast.IsZero() {
+		AtLeast(txn.AtLeast).applyRead(&o)
+	}
+	r, err := c.data(http.MethodPost, "tx", o).withJSON(body)
 	if err != nil {
 		return TxnResult{}, err
 	}
+	r.read = txn.reads()
 	var answer struct {
 		Succeeded bool `json:"succeeded"`
 		Results   []struct {
@@ -158,6 +168,12 @@ func (c *Client) Txn(ctx context.Context, txn Txn, opts ...WriteOption) (TxnResu
 		result.Results[i] = OpResult(r)
 	}
 	return result, nil
+}
+
+// reads says whether what is answered, or done, depends on what the node has.
+func (t Txn) reads() bool {
+	isGet := func(op Op) bool { return op.json.Op == "get" }
+	return len(t.If) > 0 || slices.ContainsFunc(t.Then, isGet) || slices.ContainsFunc(t.Else, isGet)
 }
 
 func jsonOps(ops []Op) []jsonOp {

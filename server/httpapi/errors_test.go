@@ -273,6 +273,13 @@ func TestReplicasRefuseWrites(t *testing.T) {
 	}
 	f.do("GET", "/kv/a", "").want(200, `{"value":"","found":false}`)
 	f.do("POST", "/kv/batch", `{"operation":"get","keys":["a"]}`).want(200, `{"items":[{"key":"a","value":"","found":false}]}`)
+
+	// A transaction that only reads is a read: of one state, at least the one that is asked for.
+	reads := `{"if":[{"key":"a","exists":true}],"then":[{"op":"delete","key":"a"}],"else":[{"op":"get","key":"a"},{"op":"get","rowKey":"r"}]}`
+	p := f.do("POST", "/tx", reads).want(200, `{"succeeded":false,"results":[{"key":"a","value":"","found":false},{"columns":{},"found":false}]}`).position()
+	p.LSN++
+	f.do("POST", "/tx?wait=1ms", reads, header{httpapi.HeaderAtLeast, p.String()}).refused(504, httpapi.CodeNotCaughtUp)
+	f.do("POST", "/tx/begin", "{}").refused(403, httpapi.CodeReadOnly)
 }
 
 func TestQuota(t *testing.T) {
