@@ -11,7 +11,7 @@ import (
 
 // printNoData are the leaves that print no data, or bytes that are not ours to
 // put into JSON.
-var printNoData = []string{"server", "relayer", "lob get"}
+var printNoData = []string{"server", "relayer", "lob get", "completion bash", "completion fish", "completion zsh"}
 
 func testMeta() *Meta {
 	return newMeta(Process{

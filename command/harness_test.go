@@ -16,7 +16,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(envAsProgram) != "" {
+		os.Exit(asProgram())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	testLineage  = "00112233445566778899aabbccddeeff"

@@ -106,11 +106,16 @@ func (c *leafCommand) checkArgs(args []string) error {
 	return nil
 }
 
+// usage is the line that says how the command is called.
+func (c *leafCommand) usage() string {
+	return strings.TrimRight(fmt.Sprintf("%s %s [options] %s", Name, c.name, c.spec().args), " ")
+}
+
 // Help implements cli.Command.
 func (c *leafCommand) Help() string {
 	s := c.spec()
 	var b strings.Builder
-	fmt.Fprintf(&b, "Usage: %s\n\n", strings.TrimRight(fmt.Sprintf("%s %s [options] %s", Name, c.name, s.args), " "))
+	fmt.Fprintf(&b, "Usage: %s\n\n", c.usage())
 	b.WriteString(wrap(s.about, "  ") + "\n\n")
 	b.WriteString("Examples:\n\n")
 	for _, example := range s.examples {

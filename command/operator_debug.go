@@ -48,7 +48,7 @@ func (c *operatorDebugCommand) flags(fs *flag.FlagSet) {
 	fs.Var(&c.config, "config", "The node's configuration file, or a directory of them, by its `path`; may be repeated.")
 	fs.StringVar(&c.data, "data-dir", "", "The node's data `directory`, where there is no configuration.")
 	fs.StringVar(&c.out, "out", "", "The `file` to write. Default: unisondb-debug-<time>.tar.gz in this directory.")
-	fs.DurationVar(&c.wait, "wait", 10*time.Second, "How long the node may take for each answer, as a `duration`.")
+	fs.DurationVar(&c.wait, "wait", 10*time.Second, "How long the node may take for each answer, as a `duration`. Default: 10s.")
 }
 
 // collected is a file of the archive, or why it isn't there.

@@ -37,7 +37,7 @@ func (c *operatorDiagnoseCommand) flags(fs *flag.FlagSet) {
 	c.define(fs)
 	c.jsonFlag(fs)
 	fs.BoolVar(&c.deep, "deep", false, "Read every byte of the namespaces' files, where no node runs on them.")
-	fs.DurationVar(&c.patience, "wait", 3*time.Second, "How long another node may take to answer, as a `duration`.")
+	fs.DurationVar(&c.patience, "wait", 3*time.Second, "How long another node may take to answer, as a `duration`. Default: 3s.")
 }
 
 func (c *operatorDiagnoseCommand) run(ctx context.Context, _ []string) error {

@@ -38,7 +38,7 @@ func (c *operatorVerifyCommand) flags(fs *flag.FlagSet) {
 	c.clientFlags(fs)
 	c.jsonFlag(fs)
 	fs.StringVar(&c.with, "with", "", "The `url` of the other node's HTTP listener.")
-	fs.DurationVar(&c.wait, "wait", time.Minute, "How long to wait for both nodes to reach the mark, as a `duration`.")
+	fs.DurationVar(&c.wait, "wait", time.Minute, "How long to wait for both nodes to reach the mark, as a `duration`. Default: 1m.")
 	fs.BoolVar(&c.scrub, "scrub", false, "Let both nodes look for damage in their files first.")
 }
 

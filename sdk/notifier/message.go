@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -142,24 +143,58 @@ func appendEscape(b []byte, c byte) []byte {
 	}
 }
 
+// messageJSON is the fields of a message, in the order of AppendJSON, with what receivers make of them.
+type messageJSON struct {
+	Key       *string   `json:"key" doc:"The key, where it is valid UTF-8. A reset has none."`
+	KeyBase64 []byte    `json:"key_base64" doc:"The key in standard base64, where it isn't valid UTF-8."`
+	Namespace string    `json:"namespace" doc:"The namespace."`
+	Operation Operation `json:"operation" doc:"What happened: put, delete, delete_row, expire, or reset, which says that the history was cut and that what was derived from earlier messages is to be read again."`
+	EntryType string    `json:"entry_type" doc:"What the key is of: kv, row, lob, or the name of a data model. A reset has none."`
+	SeqNum    uint64    `json:"seq_num" doc:"The same as lsn."`
+	LSN       uint64    `json:"lsn" doc:"The record's number in the namespace's log. It rises and isn't contiguous."`
+	Epoch     uint64    `json:"epoch" doc:"The epoch of the record. An LSN names one record within an epoch only."`
+	Index     int       `json:"index" doc:"The change's place among those of its record, from 0."`
+	Count     int       `json:"count" doc:"How many changes the record has. 0: the message is of a snapshot, and no record of its own."`
+	Lineage   string    `json:"lineage" doc:"The namespace's lineage: another one is another namespace of that name. ZeroMQ leaves it out."`
+	TopicSeq  uint64    `json:"topic_seq" doc:"ZeroMQ only: rises by one with each message on the topic within a run. A gap says that messages were lost."`
+	Run       string    `json:"run" doc:"ZeroMQ only: names a start of the notifier; topic_seq begins at 1 in each."`
+	Timestamp time.Time `json:"timestamp" doc:"When the record was written, by its owner's clock, in RFC 3339 and UTC."`
+	Columns   []string  `json:"columns" doc:"Of a row: the columns that were put, deleted or expired. A delete_row has none."`
+}
+
+// MessageField is a field of a message's JSON.
+type MessageField struct {
+	Name        string
+	Type        string // of JSON: string, number, list of strings
+	Description string
+}
+
+// MessageFields describe the JSON of a message, in its order.
+func MessageFields() []MessageField {
+	t := reflect.TypeFor[messageJSON]()
+	fields := make([]MessageField, t.NumField())
+	for i := range fields {
+		f := t.Field(i)
+		fields[i] = MessageField{Name: f.Tag.Get("json"), Type: jsonType(f.Type), Description: f.Tag.Get("doc")}
+	}
+	return fields
+}
+
+func jsonType(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Uint64, reflect.Int:
+		return "number"
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.String {
+			return "list of strings"
+		}
+	}
+	return "string"
+}
+
 // UnmarshalJSON implements json.Unmarshaler, for receivers written in Go.
 func (m *Message) UnmarshalJSON(b []byte) error {
-	var in struct {
-		Key       *string   `json:"key"`
-		KeyBase64 []byte    `json:"key_base64"`
-		Namespace string    `json:"namespace"`
-		Operation Operation `json:"operation"`
-		EntryType string    `json:"entry_type"`
-		LSN       uint64    `json:"lsn"`
-		Epoch     uint64    `json:"epoch"`
-		Index     int       `json:"index"`
-		Count     int       `json:"count"`
-		Lineage   string    `json:"lineage"`
-		TopicSeq  uint64    `json:"topic_seq"`
-		Run       string    `json:"run"`
-		Timestamp time.Time `json:"timestamp"`
-		Columns   []string  `json:"columns"`
-	}
+	var in messageJSON
 	if err := json.Unmarshal(b, &in); err != nil {
 		return fmt.Errorf("read a notification: %w", err)
 	}

@@ -12,14 +12,12 @@ import (
 
 // address takes a host and a port to listen on. Port 0 asks for a free one, an
 // empty host for every interface.
-func address(v cty.Value) (string, *problem) {
-	return hostPort(v, false)
-}
+var address = kind[string]{form{"`\"host:port\"` to listen on", quoted("127.0.0.1:4100", "127.0.0.1:4200")},
+	func(v cty.Value) (string, *problem) { return hostPort(v, false) }}
 
 // dialable takes a host and a port that others can dial.
-func dialable(v cty.Value) (string, *problem) {
-	return hostPort(v, true)
-}
+var dialable = kind[string]{form{"`\"host:port\"` to dial", quoted("hub-a:4001", "hub-b:4001")},
+	func(v cty.Value) (string, *problem) { return hostPort(v, true) }}
 
 func hostPort(v cty.Value, dial bool) (string, *problem) {
 	s, p := text(v)

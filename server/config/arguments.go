@@ -67,7 +67,7 @@ func (a *arguments) where() Places {
 // into is an argument that is checked here and handed on as the kind has it, but
 // for durations and sizes, which stay text. One that failed is there without a value.
 func into[T any](a *arguments, name string, k kind[T]) key {
-	return key{name: name, set: func(d *decoder, attribute *hcl.Attribute) {
+	return key{name: name, documented: documented{argument: true, form: k.form}, set: func(d *decoder, attribute *hcl.Attribute) {
 		v, ok := d.evaluate(attribute.Expr)
 		if ok && v.IsNull() {
 			return
@@ -76,7 +76,7 @@ func into[T any](a *arguments, name string, k kind[T]) key {
 		if !ok {
 			return
 		}
-		got, p := k(v)
+		got, p := k.take(v)
 		if p != nil {
 			d.add(attribute.Expr.Range(), p)
 			return

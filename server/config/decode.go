@@ -41,6 +41,7 @@ type block struct {
 type key struct {
 	name string
 	set  func(*decoder, *hcl.Attribute)
+	documented
 }
 
 // inner is a type of block within a block.
@@ -48,6 +49,9 @@ type inner struct {
 	name   string
 	labels []string // what the labels are, for messages
 	decode func(*decoder, *hcl.Block)
+	doc    string
+	// variants are labels that change what the block holds; none: its own names stand for all.
+	variants []variant
 }
 
 // decoder decodes bodies against blocks. Files are decoded one after the other
@@ -56,10 +60,16 @@ type decoder struct {
 	*report
 	eval *hcl.EvalContext
 	at   map[string]hcl.Range // of every key that was written, by what messages call it
+	// outline collects what blocks may hold, instead of decoding them.
+	outline *outline
 }
 
 // body decodes a body and reports whatever the block doesn't know.
 func (d *decoder) body(body hcl.Body, b block) {
+	if d.outline != nil {
+		d.outline.walk(d, b)
+		return
+	}
 	schema := &hcl.BodySchema{}
 	for _, k := range b.keys {
 		schema.Attributes = append(schema.Attributes, hcl.AttributeSchema{Name: k.name})
@@ -169,8 +179,8 @@ func (d *decoder) evaluate(e hcl.Expression) (cty.Value, bool) {
 }
 
 // one is a key with a single value.
-func one[T any](name string, into *value[T], k kind[T]) key {
-	return key{name: name, set: func(d *decoder, a *hcl.Attribute) {
+func one[T any](name string, into *value[T], k kind[T], doc string) key {
+	return key{name: name, documented: documented{doc: doc, form: k.form}, set: func(d *decoder, a *hcl.Attribute) {
 		if v := read(d, a.Expr, k); !v.absent() {
 			*into = v
 		}
@@ -186,7 +196,7 @@ func read[T any](d *decoder, e hcl.Expression, k kind[T]) value[T] {
 	if v.IsNull() {
 		return value[T]{}
 	}
-	got, p := k(v)
+	got, p := k.take(v)
 	if p != nil {
 		d.add(e.Range(), p)
 		return value[T]{failed: true, at: e.Range()}
@@ -196,8 +206,8 @@ func read[T any](d *decoder, e hcl.Expression, k kind[T]) value[T] {
 
 // list is a key with a list of values, each with its own place where the list
 // is written out.
-func list[T any](name string, into *value[[]value[T]], k kind[T]) key {
-	return key{name: name, set: func(d *decoder, a *hcl.Attribute) {
+func list[T any](name string, into *value[[]value[T]], k kind[T], doc string) key {
+	return key{name: name, documented: documented{doc: doc, form: listForm(k.form)}, set: func(d *decoder, a *hcl.Attribute) {
 		elements, diags := hcl.ExprList(a.Expr)
 		if diags.HasErrors() {
 			if got := computedList(d, name, a.Expr, k); !got.absent() {
@@ -235,7 +245,7 @@ func computedList[T any](d *decoder, name string, e hcl.Expression, k kind[T]) v
 	}
 	got.set = true
 	for _, element := range v.AsValueSlice() {
-		x, p := k(element)
+		x, p := k.take(element)
 		if p != nil {
 			d.add(e.Range(), p)
 			got.failed = true
@@ -256,8 +266,9 @@ func values[T any](list []value[T]) []T {
 }
 
 // table is a key with an object of strings, such as labels.
-func table(name string, into *value[map[string]string], keys, vals kind[string]) key {
-	return key{name: name, set: func(d *decoder, a *hcl.Attribute) {
+func table(name string, into *value[map[string]string], keys, vals kind[string], doc string) key {
+	f := form{"object of text: `{ name = \"value\" }`", [2]string{`{ region = "eu" }`, `{ region = "us" }`}}
+	return key{name: name, documented: documented{doc: doc, form: f}, set: func(d *decoder, a *hcl.Attribute) {
 		v, ok := d.evaluate(a.Expr)
 		if !ok || v.IsNull() {
 			return
@@ -269,12 +280,12 @@ func table(name string, into *value[map[string]string], keys, vals kind[string])
 		got := map[string]string{}
 		elements := v.AsValueMap()
 		for _, name := range slices.Sorted(maps.Keys(elements)) {
-			_, p := keys(cty.StringVal(name))
+			_, p := keys.take(cty.StringVal(name))
 			if p != nil {
 				d.add(a.Expr.Range(), p)
 				continue
 			}
-			s, p := vals(elements[name])
+			s, p := vals.take(elements[name])
 			if p != nil {
 				d.add(a.Expr.Range(), p)
 				continue

@@ -13,9 +13,28 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// kind turns what an expression evaluated to into a value, or says what is
-// wrong with it.
-type kind[T any] func(cty.Value) (T, *problem)
+// kind is what a key takes. take turns what an expression evaluated to into a value, or says
+// what is wrong with it.
+type kind[T any] struct {
+	form form
+	take func(cty.Value) (T, *problem)
+}
+
+// form says what a kind takes, for the reference.
+type form struct {
+	text string // as a user would say it: a duration, "1ms" to "1h"
+	// samples are two values that it takes, as they are written.
+	samples [2]string
+}
+
+func quoted(a, b string) [2]string { return [2]string{strconv.Quote(a), strconv.Quote(b)} }
+
+// The kinds without parameters.
+var (
+	textKind    = kind[string]{form{"text", quoted("a", "b")}, text}
+	filledKind  = kind[string]{form{"text, not empty", quoted("a", "b")}, filled}
+	booleanKind = kind[bool]{form{"`true` or `false`", [2]string{"false", "true"}}, boolean}
+)
 
 // Units of sizes, in bytes. Those with an i are powers of two.
 var units = []struct {
@@ -55,7 +74,11 @@ func filled(v cty.Value) (string, *problem) {
 
 // oneOf takes one of the words.
 func oneOf(words ...string) kind[string] {
-	return func(v cty.Value) (string, *problem) {
+	var all []string
+	for _, w := range words {
+		all = append(all, fmt.Sprintf("`%q`", w))
+	}
+	return kind[string]{form{orList(all), quoted(words[0], words[1])}, func(v cty.Value) (string, *problem) {
 		s, p := text(v)
 		if p != nil || slices.Contains(words, s) {
 			return s, p
@@ -65,19 +88,28 @@ func oneOf(words ...string) kind[string] {
 			hint = "use " + listed(words)
 		}
 		return "", &problem{message: fmt.Sprintf("%q is not one of %s", s, listed(words)), suggestion: hint}
-	}
+	}}
 }
 
-// matching takes a string of a form; what says what such a string is, form how
-// it must look.
-func matching(re *regexp.Regexp, what, form string) kind[string] {
-	return func(v cty.Value) (string, *problem) {
+// orList is words with commas, and "or" before the last one.
+func orList(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// matching takes a string of a form; what says what such a string is, shape how
+// it must look. a and b are two such strings.
+func matching(re *regexp.Regexp, what, shape, a, b string) kind[string] {
+	return kind[string]{form{what, quoted(a, b)}, func(v cty.Value) (string, *problem) {
 		s, p := text(v)
 		if p == nil && !re.MatchString(s) {
-			p = badName(s, what, form)
+			p = badName(s, what, shape)
 		}
 		return s, p
-	}
+	}}
 }
 
 func badName(s, what, form string) *problem {
@@ -95,7 +127,8 @@ func boolean(v cty.Value) (bool, *problem) {
 
 // integer takes a whole number from lo to hi.
 func integer(lo, hi int64) kind[int] {
-	return func(v cty.Value) (int, *problem) {
+	f := form{fmt.Sprintf("whole number, %d to %d", lo, hi), [2]string{strconv.FormatInt(lo, 10), strconv.FormatInt(lo+1, 10)}}
+	return kind[int]{f, func(v cty.Value) (int, *problem) {
 		n, err := convert.Convert(v, cty.Number)
 		if err != nil || n.IsNull() {
 			return 0, &problem{message: "a number is needed here, not " + described(v), suggestion: fmt.Sprintf("use %d to %d", lo, hi)}
@@ -108,12 +141,13 @@ func integer(lo, hi int64) kind[int] {
 			}
 		}
 		return int(i), nil
-	}
+	}}
 }
 
 // duration takes a duration from lo to hi, and 0 where zero says so.
 func duration(lo, hi time.Duration, zero bool) kind[time.Duration] {
-	return func(v cty.Value) (time.Duration, *problem) {
+	f := form{"duration, " + bounds(shortDuration(lo), shortDuration(hi), "0s", zero), quoted(shortDuration(lo), shortDuration(2*lo))}
+	return kind[time.Duration]{f, func(v cty.Value) (time.Duration, *problem) {
 		s, p := text(v)
 		if p != nil {
 			return 0, p
@@ -126,7 +160,19 @@ func duration(lo, hi time.Duration, zero bool) kind[time.Duration] {
 			return 0, outOfRange(s, shortDuration(lo), shortDuration(hi), zero)
 		}
 		return d, nil
+	}}
+}
+
+// bounds are those of a range as a user writes them. An empty hi is none.
+func bounds(lo, hi, nothing string, zero bool) string {
+	s := fmt.Sprintf("`%q` to `%q`", lo, hi)
+	if hi == "" {
+		s = fmt.Sprintf("`%q` or more", lo)
 	}
+	if zero {
+		s += fmt.Sprintf(", or `%q`", nothing)
+	}
+	return s
 }
 
 var bareDuration = regexp.MustCompile(`^([0-9]+) ?(d|days?)?$`)
@@ -159,7 +205,12 @@ func shortDuration(d time.Duration) string {
 
 // size takes a number of bytes from lo to hi, and 0 where zero says so.
 func size(lo, hi int64, zero bool) kind[int64] {
-	return func(v cty.Value) (int64, *problem) {
+	largest, least := shortSize(hi), max(lo, 1)
+	if hi == anySize {
+		largest = ""
+	}
+	f := form{"size, " + bounds(shortSize(lo), largest, "0", zero && lo > 0), quoted(shortSize(least), shortSize(2*least))}
+	return kind[int64]{f, func(v cty.Value) (int64, *problem) {
 		s, p := text(v)
 		if p != nil {
 			return 0, p
@@ -169,7 +220,7 @@ func size(lo, hi int64, zero bool) kind[int64] {
 			p = outOfRange(s, shortSize(lo), shortSize(hi), zero)
 		}
 		return n, p
-	}
+	}}
 }
 
 func outOfRange(s, lo, hi string, zero bool) *problem {

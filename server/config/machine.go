@@ -21,7 +21,7 @@ func machine() defaults {
 		m.pluginDir = filepath.Join(filepath.Dir(exe), "plugins")
 	}
 	if name, err := os.Hostname(); err == nil {
-		if id, p := nodeName(cty.StringVal(name)); p == nil {
+		if id, p := nodeName.take(cty.StringVal(name)); p == nil {
 			m.hostName = id
 		}
 	}

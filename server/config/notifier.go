@@ -39,23 +39,31 @@ func (t *writtenNotifier) block(name string) block {
 	spec := block{
 		name: name,
 		keys: append([]key{
-			one("run_on", &t.runOn, oneOf(runOnOwner, runOnEvery)),
-			one("max_delay", &t.maxDelay, duration(time.Millisecond, time.Hour, true)),
-			one("latest_per_key", &t.latestPerKey, boolean),
-			one("start_from", &t.startFrom, from),
-			one("restart_from", &t.restartFrom, from),
-			one("max_refusals", &t.maxRefusals, integer(1, 1e6)),
-			one("max_batch", &t.maxBatch, integer(1, 1e5)),
+			one("run_on", &t.runOn, oneOf(runOnOwner, runOnEvery),
+				"Which nodes run it: the namespace's owner alone, or every node that has the namespace.").
+				otherwise("`\"owner\"`; `\"every\"` for type `zeromq`, and in the files of a relayer"),
+			one("max_delay", &t.maxDelay, duration(time.Millisecond, time.Hour, true),
+				"How long an event may be held back to travel together with others. `\"0s\"` sends it at once."),
+			one("latest_per_key", &t.latestPerKey, booleanKind,
+				"Drops an event behind which a newer one of the same key waits."),
+			one("start_from", &t.startFrom, from,
+				"Where a notifier begins that has no cursor: with the `newest` change, with the `oldest` that the log holds, or with a `snapshot` of everything that is there."),
+			one("restart_from", &t.restartFrom, from,
+				"Where a notifier goes on whose cursor the log no longer reaches."),
+			one("max_refusals", &t.maxRefusals, integer(1, 1e6),
+				"How often an event is refused before it becomes a dead letter."),
+			one("max_batch", &t.maxBatch, integer(1, 1e5),
+				"How many events the notifier is given at once."),
 		}, t.program.keys()...),
 		blocks: []inner{
-			{name: "filter", decode: func(d *decoder, b *hcl.Block) {
+			{name: "filter", doc: "Which changes the notifier is told of; all without it.", decode: func(d *decoder, b *hcl.Block) {
 				d.body(b.Body, block{name: "filter of " + name, keys: []key{
-					one("prefix", &t.prefix, text),
-					list("operations", &t.operations, oneOf("put", "delete", "delete_row", "expire")),
-					list("entry_types", &t.entryTypes, plugName),
+					one("prefix", &t.prefix, textKind, "Only keys that begin with it."),
+					list("operations", &t.operations, oneOf("put", "delete", "delete_row", "expire"), "Only these operations.").otherwise("all"),
+					list("entry_types", &t.entryTypes, plugName, "Only these types of entries: `kv`, `row`, `lob` and names of data models.").otherwise("all"),
 				}})
 			}},
-			{name: "config", decode: func(d *decoder, b *hcl.Block) { t.configBlock(d, b, name) }},
+			{name: "config", doc: "What the plugin itself takes: its [arguments](#plugin-arguments).", decode: func(d *decoder, b *hcl.Block) { t.configBlock(d, b, name) }},
 		},
 	}
 	if t.kind == notifierZeroMQ {
@@ -68,9 +76,9 @@ func (t *writtenNotifier) block(name string) block {
 // keys are those that every plugin's block has.
 func (p *writtenProgram) keys() []key {
 	return []key{
-		one("sha256", &p.sha256, sha256),
-		one("version", &p.version, filled),
-		one("memory_limit", &p.memoryLimit, size(minMemory, anySize, false)),
+		one("sha256", &p.sha256, sha256, "The SHA-256 that the program's file must have. A program with another one isn't started."),
+		one("version", &p.version, filledKind, "The version that the program must report."),
+		one("memory_limit", &p.memoryLimit, size(minMemory, anySize, false), "Resident memory beyond which the node ends the plugin's process and starts it again."),
 	}
 }
 
@@ -95,9 +103,9 @@ func (t *writtenNotifier) configBlock(d *decoder, b *hcl.Block, name string) {
 		spec.blocks = []inner{{name: "tls", decode: func(d *decoder, b *hcl.Block) {
 			files := t.config.below("tls", b.DefRange)
 			d.body(b.Body, block{name: "tls of " + name, keys: []key{
-				into(files, "cert_file", filled),
-				into(files, "key_file", filled),
-				into(files, "ca_file", filled),
+				into(files, "cert_file", filledKind),
+				into(files, "key_file", filledKind),
+				into(files, "ca_file", filledKind),
 			}})
 		}}}
 	}
@@ -109,8 +117,8 @@ func (t *writtenNotifier) curve(name string) inner {
 	return inner{name: "curve", decode: func(d *decoder, b *hcl.Block) {
 		keys := t.config.below("curve", b.DefRange)
 		d.body(b.Body, block{name: "curve of " + name, keys: []key{
-			into(keys, "secret_key", filled),
-			into(keys, "allowed_clients", filledList),
+			into(keys, "secret_key", filledKind),
+			into(keys, "allowed_clients", kind[[]string]{take: filledList}),
 		}})
 	}}
 }
@@ -122,7 +130,7 @@ func (t *writtenNotifier) known() []key {
 	case notifierZeroMQ:
 		return []key{
 			into(m, "bind_port", integer(1, 65535)),
-			into(m, "bind_address", filled),
+			into(m, "bind_address", filledKind),
 			into(m, "high_water_mark", integer(0, math.MaxInt32)),
 			into(m, "linger_time", duration(time.Millisecond, time.Hour, true)),
 		}
@@ -130,23 +138,23 @@ func (t *writtenNotifier) known() []key {
 		return []key{
 			into(m, "broker", urlWith("mqtt", "mqtts")),
 			into(m, "qos", integer(0, 2)),
-			into(m, "topic", filled),
-			into(m, "retain", boolean),
-			into(m, "username", text),
-			into(m, "password", text),
+			into(m, "topic", filledKind),
+			into(m, "retain", booleanKind),
+			into(m, "username", textKind),
+			into(m, "password", textKind),
 		}
 	case notifierWebhook:
 		return []key{
 			into(m, "url", urlWith("http", "https")),
-			into(m, "secret", text),
+			into(m, "secret", textKind),
 			into(m, "timeout", duration(time.Millisecond, 2*time.Minute, false)),
 			into(m, "max_in_flight", integer(1, 10000)),
-			into(m, "previous_secret", text),
+			into(m, "previous_secret", textKind),
 			into(m, "format", oneOf("json", "cloudevents")),
 			into(m, "max_events", integer(1, 10000)),
 			into(m, "max_bytes", size(1<<10, 64<<20, false)),
-			into(m, "headers", texts),
-			into(m, "allow_link_local", boolean),
+			into(m, "headers", kind[map[string]any]{take: texts}),
+			into(m, "allow_link_local", booleanKind),
 		}
 	}
 	return nil
@@ -216,7 +224,7 @@ func texts(v cty.Value) (map[string]any, *problem) {
 
 // urlWith takes a URL with a host and one of the schemes.
 func urlWith(schemes ...string) kind[string] {
-	return func(v cty.Value) (string, *problem) {
+	return kind[string]{take: func(v cty.Value) (string, *problem) {
 		s, p := filled(v)
 		if p != nil {
 			return "", p
@@ -227,5 +235,5 @@ func urlWith(schemes ...string) kind[string] {
 			return "", &problem{message: "this is no URL that can be used here", suggestion: fmt.Sprintf("write one that begins with %s and names a host", listed(schemes))}
 		}
 		return s, nil
-	}
+	}}
 }

@@ -194,30 +194,34 @@ func merged[T any](valid bool, list *[]*T, same func(*T) bool, add func() *T) *T
 func (w *written) file() block {
 	return block{
 		keys: []key{
-			one("node_id", &w.nodeID, nodeName),
-			one("region", &w.region, text),
-			one("data_dir", &w.dataDir, filled),
-			one("plugin_dir", &w.pluginDir, filled),
-			one("memory_limit", &w.memoryLimit, size(minMemory, anySize, false)),
+			one("node_id", &w.nodeID, nodeName, "The name that other nodes know this one by. It stays the same for the life of the data directory.").otherwise("the host name"),
+			one("region", &w.region, textKind, "Where the node is, in words of your own. The control plane shows it."),
+			one("data_dir", &w.dataDir, filledKind, "The directory of everything that the node keeps.").required(),
+			one("plugin_dir", &w.pluginDir, filledKind, "The directory of the programs of plugins: `notifier-<type>` and `model-<name>`.").otherwise("`plugins` beside the executable"),
+			one("memory_limit", &w.memoryLimit, size(minMemory, anySize, false), "What memtables and buffers of all namespaces may take together.").otherwise("half of the memory of the cgroup or the machine"),
 		},
 		blocks: []inner{
-			{name: "log", decode: w.log},
-			{name: "listener", labels: []string{"kind"}, decode: w.listener},
-			{name: "storage", decode: func(d *decoder, b *hcl.Block) { d.body(b.Body, w.storage.block("storage")) }},
-			{name: "replication", decode: w.replication},
-			{name: "namespace", labels: []string{"name"}, decode: w.namespace},
-			{name: "notifier", labels: []string{"type", "name"}, decode: w.notifier},
-			{name: "model", labels: []string{"name"}, decode: w.model},
-			{name: "raft", decode: w.raftBlock},
-			{name: "relayer", decode: w.relayerBlock},
-			{name: "acl", decode: func(d *decoder, b *hcl.Block) {
-				d.body(b.Body, block{name: "acl", keys: []key{one("enabled", &w.acl, boolean)}})
+			{name: "log", doc: "The log on standard error.", decode: w.log},
+			{name: "listener", labels: []string{"kind"}, decode: w.listener,
+				doc:      "An address to listen on: `http` for data, status and metrics, `grpc` for replication and the group of hubs. A relayer has a `grpc` listener only where one is written. `redis` isn't built.",
+				variants: []variant{{labels: []string{listenerHTTP}}, {labels: []string{listenerGRPC}}, {labels: []string{listenerRedis}}}},
+			{name: "storage", doc: "How namespaces are stored: the defaults for all of this node's.", decode: func(d *decoder, b *hcl.Block) { d.body(b.Body, w.storage.block("storage")) }},
+			{name: "replication", doc: "What this node sends to its followers.", decode: w.replication},
+			{name: "namespace", labels: []string{"name"}, decode: w.namespace,
+				doc: "A namespace. On a hub the block makes it, once; on a relayer it only sets storage, notifiers and, where the relayer owns the namespace, a quota. Its name has 1 to 64 letters, digits, dots, dashes and underscores."},
+			{name: "notifier", labels: []string{"type", "name"}, decode: w.notifier, variants: notifierVariants("one"),
+				doc: "A notifier for one or more namespaces: a program `notifier-<type>` that is told of their changes."},
+			{name: "model", labels: []string{"name"}, decode: w.model, doc: "A data model: a program `model-<name>` that answers `/model/<name>/…` of its namespaces."},
+			{name: "raft", doc: "A hub's place in a group of hubs, which agree on namespaces and relayers. Without it the hub is a group of one.", decode: w.raftBlock},
+			{name: "relayer", doc: "What a relayer follows and owns. Needed by `unisondb relayer`, refused by `unisondb server`.", decode: w.relayerBlock},
+			{name: "acl", doc: "Access control, which isn't built.", decode: func(d *decoder, b *hcl.Block) {
+				d.body(b.Body, block{name: "acl", keys: []key{one("enabled", &w.acl, booleanKind, "Whether requests need a token. Only `false` is built.")}})
 				w.aclAt = b.DefRange
 			}},
-			{name: "telemetry", decode: func(d *decoder, b *hcl.Block) {
+			{name: "telemetry", doc: "Metrics and traces.", decode: func(d *decoder, b *hcl.Block) {
 				d.body(b.Body, block{name: "telemetry", keys: []key{
-					one("prometheus", &w.prometheus, boolean),
-					one("otlp_endpoint", &w.otlp, text),
+					one("prometheus", &w.prometheus, booleanKind, "Whether `GET /metrics` answers."),
+					one("otlp_endpoint", &w.otlp, textKind, "Where traces are sent to. Only the empty one is built.").like(`"http://127.0.0.1:4317"`, `"http://127.0.0.1:4318"`),
 				}})
 			}},
 		},
@@ -226,16 +230,16 @@ func (w *written) file() block {
 
 func (w *written) log(d *decoder, b *hcl.Block) {
 	d.body(b.Body, block{name: "log", keys: []key{
-		one("level", &w.logLevel, oneOf("trace", "debug", "info", "warn", "error")),
-		one("format", &w.logFormat, oneOf("text", "json")),
+		one("level", &w.logLevel, oneOf("trace", "debug", "info", "warn", "error"), "Lines of this level and above are written."),
+		one("format", &w.logFormat, oneOf("text", "json"), "How a line looks."),
 	}})
 }
 
 func (w *written) replication(d *decoder, b *hcl.Block) {
 	d.body(b.Body, block{name: "replication", keys: []key{
-		one("compression", &w.compression, oneOf("zstd", "none")),
-		one("snapshot_bytes_per_second", &w.snapshots, size(0, anySize, true)),
-		one("follower_bytes_per_second", &w.followers, size(0, anySize, true)),
+		one("compression", &w.compression, oneOf("zstd", "none"), "How streams and snapshots are compressed."),
+		one("snapshot_bytes_per_second", &w.snapshots, size(0, anySize, true), "How fast snapshots and repairs leave this node, all together, per second. `\"0\"` is no bound."),
+		one("follower_bytes_per_second", &w.followers, size(0, anySize, true), "How fast records go to one follower, per second. `\"0\"` is no bound."),
 	}})
 }
 
@@ -254,7 +258,7 @@ func (w *written) listener(d *decoder, b *hcl.Block) {
 		func() *writtenListener { return &writtenListener{kind: name, writtenDoor: writtenDoor{at: b.DefRange}} })
 	spec := l.block(fmt.Sprintf("listener %q", name))
 	if name == listenerRedis || !known {
-		spec.keys = append(spec.keys, one("namespace", &l.namespace, namespaceName))
+		spec.keys = append(spec.keys, one("namespace", &l.namespace, namespaceName, "The namespace that Redis commands are for."))
 	}
 	d.body(b.Body, spec)
 }
@@ -264,11 +268,11 @@ func (w *writtenDoor) block(name string) block {
 	return block{
 		name: name,
 		keys: []key{
-			one("address", &w.address, address),
-			one("advertise", &w.advertise, dialable),
-			one("insecure", &w.insecure, boolean),
+			one("address", &w.address, address, "Where to listen. Port 0 takes a free one. An address beyond loopback needs a `tls` block, or `insecure = true`."),
+			one("advertise", &w.advertise, dialable, "What other nodes dial. Needed where the address is a wildcard such as `0.0.0.0`.").otherwise("`address`, where it is no wildcard"),
+			one("insecure", &w.insecure, booleanKind, "Listens beyond loopback without TLS. Whoever reaches the address may read and write."),
 		},
-		blocks: []inner{{name: "tls", decode: func(d *decoder, b *hcl.Block) {
+		blocks: []inner{{name: "tls", doc: "TLS of the listener. The files are read again when they change. `raft` without the block uses that of `listener \"grpc\"`.", decode: func(d *decoder, b *hcl.Block) {
 			w.tls = tlsBlock(d, b, w.tls, "tls of "+name, true)
 		}}},
 	}
@@ -281,37 +285,46 @@ func tlsBlock(d *decoder, b *hcl.Block, t *writtenTLS, name string, listens bool
 		t = &writtenTLS{at: b.DefRange}
 	}
 	spec := block{name: name, keys: []key{
-		one("cert_file", &t.cert, filled),
-		one("key_file", &t.key, filled),
-		one("ca_file", &t.ca, filled),
+		one("cert_file", &t.cert, filledKind, "A PEM file with this node's certificate and those between it and the CA.").requiredIf(listens).beside(`key_file = "a.key"`),
+		one("key_file", &t.key, filledKind, "A PEM file with the certificate's key.").requiredIf(listens).beside(`cert_file = "a.crt"`),
+		one("ca_file", &t.ca, filledKind, "A PEM file with the certificates that the other side's must come from.").otherwise(trustWithout(listens)),
 	}}
 	if listens {
-		spec.keys = append(spec.keys, one("require_client_cert", &t.requireCert, boolean))
+		spec.keys = append(spec.keys, one("require_client_cert", &t.requireCert, booleanKind,
+			"Whether clients need a certificate that `ca_file` vouches for.").beside(`ca_file = "ca.crt"`))
 	}
 	d.body(b.Body, spec)
 	return t
+}
+
+// trustWithout is whose certificates are taken without ca_file.
+func trustWithout(listens bool) string {
+	if listens {
+		return "none: clients show no certificate"
+	}
+	return "the certificates of the system"
 }
 
 func (s *writtenStorage) block(name string) block {
 	return block{
 		name: name,
 		keys: []key{
-			one("engine", &s.engine, oneOf("lmdb", "bolt")),
-			one("segment_size", &s.segmentSize, size(minBuffer, maxBuffer, false)),
-			one("memtable_size", &s.memtableSize, size(minBuffer, maxBuffer, false)),
-			one("sync", &s.sync, oneOf("always", "interval")),
-			one("sync_interval", &s.syncInterval, duration(time.Millisecond, time.Hour, false)),
-			one("flush_interval", &s.flushInterval, duration(time.Millisecond, maxInterval, true)),
-			one("map_size", &s.mapSize, size(minMap, maxMap, false)),
-			one("history", &s.history, duration(time.Second, maxAge, true)),
+			one("engine", &s.engine, oneOf("lmdb", "bolt"), "The B+tree. `lmdb` needs a build with C; `bolt` doesn't."),
+			one("segment_size", &s.segmentSize, size(minBuffer, maxBuffer, false), "Size of a file of the log, at most. A young namespace begins with smaller ones."),
+			one("memtable_size", &s.memtableSize, size(minBuffer, maxBuffer, false), "Size at which a memtable is flushed into the B+tree."),
+			one("sync", &s.sync, oneOf("always", "interval"), "`always` fsyncs the log before a write is acknowledged, one fsync for all that wait. `interval` fsyncs every `sync_interval`: a crash of the machine loses what came since."),
+			one("sync_interval", &s.syncInterval, duration(time.Millisecond, time.Hour, false), "How often the log is fsynced with `sync = \"interval\"`."),
+			one("flush_interval", &s.flushInterval, duration(time.Millisecond, maxInterval, true), "How often memtables are flushed whatever their size. `\"0s\"` flushes when one is full, or at a mark."),
+			one("map_size", &s.mapSize, size(minMap, maxMap, false), "The address space that LMDB begins with. It grows by itself before it is full."),
+			one("history", &s.history, duration(time.Second, maxAge, true), "How far back reads of the past reach. Only `\"0s\"`, which keeps no old versions, is built."),
 		},
-		blocks: []inner{{name: "retention", decode: func(d *decoder, b *hcl.Block) {
+		blocks: []inner{{name: "retention", doc: "How much of the log is kept behind the checkpoint. A closed segment that nobody holds goes when it is older than `max_age` or the log is larger than `max_bytes`.", decode: func(d *decoder, b *hcl.Block) {
 			d.body(b.Body, block{name: "retention of " + name, keys: []key{
-				one("max_age", &s.maxAge, duration(time.Millisecond, maxAge, false)),
-				one("max_bytes", &s.maxBytes, size(1, anySize, false)),
-				one("min_segments", &s.minSegments, integer(1, 1e6)),
-				one("pin_max_age", &s.pinMaxAge, duration(time.Millisecond, maxAge, false)),
-				one("pin_max_bytes", &s.pinMaxBytes, size(1, anySize, false)),
+				one("max_age", &s.maxAge, duration(time.Millisecond, maxAge, false), "Age beyond which a segment may go."),
+				one("max_bytes", &s.maxBytes, size(1, anySize, false), "Size of the log beyond which its oldest segments may go."),
+				one("min_segments", &s.minSegments, integer(1, 1e6), "The newest segments that stay in any case."),
+				one("pin_max_age", &s.pinMaxAge, duration(time.Millisecond, maxAge, false), "How old what a follower or a notifier holds back may become, before it is let go. A follower then takes a snapshot, a notifier goes on as `restart_from` says."),
+				one("pin_max_bytes", &s.pinMaxBytes, size(1, anySize, false), "How large what a follower or a notifier holds back may become, before it is let go."),
 			}})
 		}}},
 	}
@@ -326,12 +339,13 @@ func (w *written) namespace(d *decoder, b *hcl.Block) {
 	title := fmt.Sprintf("namespace %q", name)
 	d.body(b.Body, block{
 		name: title,
-		keys: []key{one("acks", &n.acks, acks)},
+		keys: []key{one("acks", &n.acks, acks, "Who has to have a write before it is acknowledged. Only `\"local\"`, the owner alone, is built.")},
 		blocks: []inner{
-			{name: "storage", decode: func(d *decoder, b *hcl.Block) { d.body(b.Body, n.storage.block("storage of "+title)) }},
-			{name: "quota", decode: func(d *decoder, b *hcl.Block) { n.quotaBlock(d, b, title) }},
-			{name: "replicate", decode: func(d *decoder, b *hcl.Block) { n.replicateBlock(d, b, title) }},
-			{name: "notifier", labels: []string{"type"}, decode: func(d *decoder, b *hcl.Block) { n.notifier(d, b, title) }},
+			{name: "storage", doc: "Storage of this namespace on this node. What is left out is as in the `storage` block of the node.", decode: func(d *decoder, b *hcl.Block) { d.body(b.Body, n.storage.block("storage of "+title)) }},
+			{name: "quota", doc: "Bounds of the namespace, which its owner enforces.", decode: func(d *decoder, b *hcl.Block) { n.quotaBlock(d, b, title) }},
+			{name: "replicate", doc: "Which relayers the control plane gives the namespace to, and which hubs keep a replica. Where the block is there, a node that it doesn't name may follow the namespace only if it is assigned to it.", decode: func(d *decoder, b *hcl.Block) { n.replicateBlock(d, b, title) }},
+			{name: "notifier", labels: []string{"type"}, variants: notifierVariants(), decode: func(d *decoder, b *hcl.Block) { n.notifier(d, b, title) },
+				doc: "A notifier for this namespace alone, called `<namespace>/<type>`. Its keys are those of a `notifier` block at the top, but for `namespaces`."},
 		},
 	})
 }
@@ -341,8 +355,8 @@ func (n *writtenNamespace) quotaBlock(d *decoder, b *hcl.Block, title string) {
 		n.quota = &writtenQuota{at: b.DefRange}
 	}
 	d.body(b.Body, block{name: "quota of " + title, keys: []key{
-		one("max_bytes", &n.quota.maxBytes, size(0, anySize, true)),
-		one("write_bytes_per_second", &n.quota.rate, size(0, anySize, true)),
+		one("max_bytes", &n.quota.maxBytes, size(0, anySize, true), "Live keys and values, at most. `\"0\"` is no bound."),
+		one("write_bytes_per_second", &n.quota.rate, size(0, anySize, true), "Bytes written per second, at most. `\"0\"` is no bound."),
 	}})
 }
 
@@ -352,9 +366,9 @@ func (n *writtenNamespace) replicateBlock(d *decoder, b *hcl.Block, title string
 	}
 	r := n.replicate
 	d.body(b.Body, block{name: "replicate of " + title, keys: []key{
-		list("relayers", &r.relayers, nodePattern),
-		table("selector", &r.selector, labelName, labelValue),
-		list("hubs", &r.hubs, nodePattern),
+		list("relayers", &r.relayers, nodePattern, "Relayers, by id or pattern."),
+		table("selector", &r.selector, labelName, labelValue, "Relayers that have all of these labels."),
+		list("hubs", &r.hubs, nodePattern, "Hubs that keep a replica, beside the owner."),
 	}})
 }
 
@@ -375,7 +389,7 @@ func (w *written) notifier(d *decoder, b *hcl.Block) {
 		func(t *writtenNotifier) bool { return t.kind == kind && t.name == name },
 		func() *writtenNotifier { return newWrittenNotifier(kind, name, b.DefRange) })
 	spec := t.block(fmt.Sprintf("notifier %q %q", kind, name))
-	spec.keys = append(spec.keys, list("namespaces", &t.namespaces, namespaceName))
+	spec.keys = append(spec.keys, list("namespaces", &t.namespaces, namespaceName, "The namespaces whose changes it is told of.").required())
 	d.body(b.Body, spec)
 }
 
@@ -389,8 +403,8 @@ func (w *written) model(d *decoder, b *hcl.Block) {
 		})
 	d.body(b.Body, block{
 		name:   fmt.Sprintf("model %q", name),
-		keys:   append(m.program.keys(), list("namespaces", &m.namespaces, namespaceName)),
-		blocks: []inner{{name: "config", decode: func(d *decoder, b *hcl.Block) { m.config.free(d, b.Body) }}},
+		keys:   append(m.program.keys(), list("namespaces", &m.namespaces, namespaceName, "The namespaces that it works in.").required()),
+		blocks: []inner{{name: "config", doc: "What the plugin itself takes: its [arguments](#plugin-arguments).", decode: func(d *decoder, b *hcl.Block) { m.config.free(d, b.Body) }}},
 	})
 }
 
@@ -400,9 +414,9 @@ func (w *written) raftBlock(d *decoder, b *hcl.Block) {
 	}
 	spec := w.raft.block("raft")
 	spec.keys = append(spec.keys,
-		one("bootstrap_expect", &w.raft.bootstrapExpect, integer(1, 9)),
-		list("join", &w.raft.join, dialable),
-		one("voter", &w.raft.voter, boolean))
+		one("bootstrap_expect", &w.raft.bootstrapExpect, integer(1, 9), "How many hubs have to be there before the group begins, the same on each of them.").otherwise("`1`; with `join`, the hub joins a group and begins none"),
+		list("join", &w.raft.join, dialable, "The gRPC address of any other hub of the group, or of several."),
+		one("voter", &w.raft.voter, booleanKind, "Whether the hub votes. `false` suits one that is far away."))
 	d.body(b.Body, spec)
 }
 
@@ -413,10 +427,10 @@ func (w *written) relayerBlock(d *decoder, b *hcl.Block) {
 	r := w.relayer
 	d.body(b.Body, block{
 		name: "relayer",
-		keys: []key{table("labels", &r.labels, labelName, labelValue)},
+		keys: []key{table("labels", &r.labels, labelName, labelValue, "What selectors choose the relayer by.")},
 		blocks: []inner{
-			{name: "own", labels: []string{"namespace"}, decode: r.ownBlock},
-			{name: "upstream", labels: []string{"name"}, decode: r.upstream},
+			{name: "own", labels: []string{"namespace"}, decode: r.ownBlock, doc: "A namespace that this relayer owns: it takes the writes, and its upstream follows it. The block has no keys."},
+			{name: "upstream", labels: []string{"name"}, decode: r.upstream, doc: "A node to follow. At least one is needed; a namespace comes from the first that has it."},
 		},
 	})
 }
@@ -439,11 +453,11 @@ func (r *writtenRelayer) upstream(d *decoder, b *hcl.Block) {
 	d.body(b.Body, block{
 		name: title,
 		keys: []key{
-			list("addresses", &u.addresses, dialable),
-			list("namespaces", &u.namespaces, namespaceName),
-			one("join_token", &u.joinToken, filled),
+			list("addresses", &u.addresses, dialable, "gRPC addresses of the upstream, tried in order.").required(),
+			list("namespaces", &u.namespaces, namespaceName, "The namespaces to follow.").otherwise("those that the control plane assigns"),
+			one("join_token", &u.joinToken, filledKind, "The token of `operator relayer token`, which lets a relayer in that the group doesn't know yet. Needed for its first session only."),
 		},
-		blocks: []inner{{name: "tls", decode: func(d *decoder, b *hcl.Block) {
+		blocks: []inner{{name: "tls", doc: "TLS with the upstream. The files are read again when they change.", decode: func(d *decoder, b *hcl.Block) {
 			u.tls = tlsBlock(d, b, u.tls, "tls of "+title, false)
 		}}},
 	})

@@ -10,18 +10,23 @@ import (
 // What a support archive takes from a live process. It shows how the program is built
 // inside, and costs the process a pause, so it is for this machine only.
 var debugEndpoints = map[string]*endpoint{
-	"/v1/debug/goroutines": debugEndpoint("goroutines", (*call).goroutines),
-	"/v1/debug/heap":       debugEndpoint("heap", (*call).heap),
-	"/v1/debug/runtime":    debugEndpoint("runtime", (*call).runtimeInfo),
+	"/v1/debug/goroutines": debugEndpoint("goroutines"),
+	"/v1/debug/heap":       debugEndpoint("heap"),
+	"/v1/debug/runtime":    debugEndpoint("runtime"),
 }
 
-func debugEndpoint(name string, h handler) *endpoint {
-	return &endpoint{name: "debug_" + name, system: true, probe: true, local: true, methods: map[string]handler{http.MethodGet: func(c *call) error {
+func debugEndpoint(name string) *endpoint {
+	return &endpoint{name: "debug_" + name, system: true, probe: true, local: true}
+}
+
+// debugging is a handler for this machine only.
+func debugging(h handler) handler {
+	return func(c *call) error {
 		if !c.fromLoopback() {
 			return &Error{Status: http.StatusForbidden, Code: CodeForbidden, Message: "this route shows the process from inside, so it answers on loopback only: call it on the machine itself"}
 		}
 		return h(c)
-	}}}
+	}
 }
 
 // goroutines is what every goroutine is doing, as text.

@@ -11,14 +11,14 @@ type handler func(*call) error
 
 // endpoint is a kind of resource and what can be done with it.
 type endpoint struct {
-	name    string // in metrics
-	methods map[string]handler
-	system  bool // needs no namespace that is served
-	probe   bool // answers while the node drains, too
-	local   bool // is about this node's copy: another node's answer would be to another question
-	bare    bool // its requests have no body that counts
-	inside  bool // its body says whether it writes
-	guarded bool // answers on loopback only
+	name    string             // in metrics
+	methods map[string]handler // of the table routes
+	system  bool               // needs no namespace that is served
+	probe   bool               // answers while the node drains, too
+	local   bool               // is about this node's copy: another node's answer would be to another question
+	bare    bool               // its requests have no body that counts
+	inside  bool               // its body says whether it writes
+	guarded bool               // answers on loopback only
 }
 
 // pathArgs is what a path carries.
@@ -36,75 +36,67 @@ type pathArgs struct {
 // The endpoints. A key may hold anything, so that which endpoint a path means
 // can depend on the method: POST /kv/batch is the batch, GET /kv/batch the key "batch".
 var (
-	epHealth     = &endpoint{name: "health", system: true, probe: true, methods: map[string]handler{http.MethodGet: (*call).health}}
-	epReady      = &endpoint{name: "ready", system: true, probe: true, methods: map[string]handler{http.MethodGet: (*call).ready}}
-	epMetrics    = &endpoint{name: "metrics", system: true, probe: true, methods: map[string]handler{http.MethodGet: (*call).metrics}}
-	epStatus     = &endpoint{name: "status", system: true, probe: true, methods: map[string]handler{http.MethodGet: (*call).status}}
-	epNamespaces = &endpoint{name: "namespaces", system: true, methods: map[string]handler{
-		http.MethodGet: (*call).listNamespaces, http.MethodPost: (*call).createNamespace}}
-	epNamespace = &endpoint{name: "namespace", system: true, methods: map[string]handler{
-		http.MethodGet: (*call).namespaceInfo, http.MethodPut: (*call).setNamespace, http.MethodDelete: (*call).deleteNamespace}}
+	epHealth          = &endpoint{name: "health", system: true, probe: true}
+	epReady           = &endpoint{name: "ready", system: true, probe: true}
+	epMetrics         = &endpoint{name: "metrics", system: true, probe: true}
+	epStatus          = &endpoint{name: "status", system: true, probe: true}
+	epNamespaces      = &endpoint{name: "namespaces", system: true}
+	epNamespace       = &endpoint{name: "namespace", system: true}
 	namespaceEndpoint = map[string]*endpoint{
-		"accept":  {name: "namespace_accept", system: true, methods: map[string]handler{http.MethodPost: (*call).acceptLineage}},
-		"mark":    {name: "namespace_mark", bare: true, guarded: true, methods: map[string]handler{http.MethodPost: (*call).writeMark}},
-		"digests": {name: "namespace_digests", local: true, methods: map[string]handler{http.MethodGet: (*call).digests}},
-		"scrub":   {name: "namespace_scrub", local: true, methods: map[string]handler{http.MethodPost: (*call).scrubNow}},
+		"accept":  {name: "namespace_accept", system: true},
+		"mark":    {name: "namespace_mark", bare: true, guarded: true},
+		"digests": {name: "namespace_digests", local: true},
+		"scrub":   {name: "namespace_scrub", local: true},
 	}
 
-	epReload        = &endpoint{name: "reload", system: true, methods: map[string]handler{http.MethodPost: (*call).reload}}
-	epPlugins       = &endpoint{name: "plugins", system: true, methods: map[string]handler{http.MethodGet: (*call).listPlugins, http.MethodPost: (*call).registerPlugin}}
-	epPlugin        = &endpoint{name: "plugin", system: true, methods: map[string]handler{http.MethodGet: (*call).pluginInfo, http.MethodDelete: (*call).deregisterPlugin}}
+	epReload        = &endpoint{name: "reload", system: true}
+	epPlugins       = &endpoint{name: "plugins", system: true}
+	epPlugin        = &endpoint{name: "plugin", system: true}
 	pluginEndpoints = map[string]*endpoint{
-		"reload":             {name: "plugin_reload", system: true, methods: map[string]handler{http.MethodPost: (*call).reloadPlugin}},
-		"dead-letters":       {name: "plugin_dead_letters", system: true, methods: map[string]handler{http.MethodGet: (*call).deadLetters}},
-		"dead-letters/retry": {name: "plugin_dead_letters_retry", system: true, methods: map[string]handler{http.MethodPost: (*call).retryDeadLetters}},
+		"reload":             {name: "plugin_reload", system: true},
+		"dead-letters":       {name: "plugin_dead_letters", system: true},
+		"dead-letters/retry": {name: "plugin_dead_letters_retry", system: true},
 	}
 
-	epHubs     = &endpoint{name: "hubs", system: true, methods: map[string]handler{http.MethodGet: (*call).hubs}}
-	epTopology = &endpoint{name: "topology", system: true, methods: map[string]handler{http.MethodGet: (*call).topology}}
-	epSnapshot = &endpoint{name: "snapshot", system: true, methods: map[string]handler{
-		http.MethodGet: (*call).saveSnapshot, http.MethodPost: (*call).restoreSnapshot}}
-	epRelayers = &endpoint{name: "relayers", system: true, methods: map[string]handler{http.MethodGet: (*call).listRelayers}}
-	epRelayer  = &endpoint{name: "relayer", system: true, methods: map[string]handler{
-		http.MethodGet: (*call).relayerInfo, http.MethodDelete: (*call).removeRelayer}}
-	epRelayerDrain = &endpoint{name: "relayer_drain", system: true, methods: map[string]handler{http.MethodPost: (*call).drainRelayer}}
-	epTokens       = &endpoint{name: "relayer_tokens", system: true, methods: map[string]handler{
-		http.MethodGet: (*call).listTokens, http.MethodPost: (*call).createToken}}
-	epToken = &endpoint{name: "relayer_token", system: true, methods: map[string]handler{http.MethodDelete: (*call).revokeToken}}
+	epHubs         = &endpoint{name: "hubs", system: true}
+	epTopology     = &endpoint{name: "topology", system: true}
+	epSnapshot     = &endpoint{name: "snapshot", system: true}
+	epRelayers     = &endpoint{name: "relayers", system: true}
+	epRelayer      = &endpoint{name: "relayer", system: true}
+	epRelayerDrain = &endpoint{name: "relayer_drain", system: true}
+	epTokens       = &endpoint{name: "relayer_tokens", system: true}
+	epToken        = &endpoint{name: "relayer_token", system: true}
 
-	epModel = &endpoint{name: "model", inside: true, methods: map[string]handler{http.MethodPost: (*call).callModel}}
+	epModel = &endpoint{name: "model", inside: true}
 
-	epKVList  = &endpoint{name: "kv_list", methods: map[string]handler{http.MethodGet: (*call).kvList}}
-	epKVBatch = &endpoint{name: "kv_batch", inside: true, methods: map[string]handler{http.MethodPost: (*call).kvBatch}}
-	epKVTouch = &endpoint{name: "kv_touch", bare: true, methods: map[string]handler{http.MethodPost: (*call).kvTouch}}
-	epKV      = &endpoint{name: "kv", methods: map[string]handler{
-		http.MethodGet: (*call).kvGet, http.MethodPut: (*call).kvPut, http.MethodDelete: (*call).kvDelete}}
+	epKVList  = &endpoint{name: "kv_list"}
+	epKVBatch = &endpoint{name: "kv_batch", inside: true}
+	epKVTouch = &endpoint{name: "kv_touch", bare: true}
+	epKV      = &endpoint{name: "kv"}
 
-	epRowList    = &endpoint{name: "row_list", methods: map[string]handler{http.MethodGet: (*call).rowList}}
-	epRowBatch   = &endpoint{name: "row_batch", methods: map[string]handler{http.MethodPost: (*call).rowBatch}}
-	epRowColumns = &endpoint{name: "row_columns", methods: map[string]handler{http.MethodDelete: (*call).rowDeleteColumns}}
-	epRow        = &endpoint{name: "row", methods: map[string]handler{
-		http.MethodGet: (*call).rowGet, http.MethodPut: (*call).rowPut, http.MethodDelete: (*call).rowDelete}}
+	epRowList    = &endpoint{name: "row_list"}
+	epRowBatch   = &endpoint{name: "row_batch"}
+	epRowColumns = &endpoint{name: "row_columns"}
+	epRow        = &endpoint{name: "row"}
 
-	epObjectList = &endpoint{name: "lob_list", methods: map[string]handler{http.MethodGet: (*call).objectList}}
-	epObject     = &endpoint{name: "lob", methods: map[string]handler{
-		http.MethodGet: (*call).objectGet, http.MethodPut: (*call).objectPut, http.MethodDelete: (*call).objectDelete}}
+	epObjectList = &endpoint{name: "lob_list"}
+	epObject     = &endpoint{name: "lob"}
 
-	epTx       = &endpoint{name: "tx", methods: map[string]handler{http.MethodPost: (*call).txOneShot}}
-	epTxBegin  = &endpoint{name: "tx_begin", methods: map[string]handler{http.MethodPost: (*call).txBegin}}
+	epTx       = &endpoint{name: "tx"}
+	epTxBegin  = &endpoint{name: "tx_begin"}
 	txEndpoint = map[string]*endpoint{
-		"kv":     {name: "tx_kv", methods: map[string]handler{http.MethodPost: (*call).txKV}},
-		"row":    {name: "tx_row", methods: map[string]handler{http.MethodPost: (*call).txRow}},
-		"lob":    {name: "tx_lob", methods: map[string]handler{http.MethodPost: (*call).txObject}},
-		"commit": {name: "tx_commit", bare: true, methods: map[string]handler{http.MethodPost: (*call).txCommit}},
-		"abort":  {name: "tx_abort", bare: true, methods: map[string]handler{http.MethodPost: (*call).txAbort}},
+		"kv":     {name: "tx_kv"},
+		"row":    {name: "tx_row"},
+		"lob":    {name: "tx_lob"},
+		"commit": {name: "tx_commit", bare: true},
+		"abort":  {name: "tx_abort", bare: true},
 	}
 
-	epOffset      = &endpoint{name: "offset", methods: map[string]handler{http.MethodGet: (*call).offset}}
-	epCheckpoint  = &endpoint{name: "checkpoint", methods: map[string]handler{http.MethodGet: (*call).checkpoint}}
-	epStats       = &endpoint{name: "stats", methods: map[string]handler{http.MethodGet: (*call).stats}}
-	epWALBackup   = &endpoint{name: "wal_backup", local: true, methods: map[string]handler{http.MethodPost: (*call).logBackup}}
-	epBtreeBackup = &endpoint{name: "btree_backup", local: true, methods: map[string]handler{http.MethodPost: (*call).treeBackup}}
+	epOffset      = &endpoint{name: "offset"}
+	epCheckpoint  = &endpoint{name: "checkpoint"}
+	epStats       = &endpoint{name: "stats"}
+	epWALBackup   = &endpoint{name: "wal_backup", local: true}
+	epBtreeBackup = &endpoint{name: "btree_backup", local: true}
 )
 
 // systemEndpoints are the paths outside the data API, as they stand.
@@ -122,12 +114,12 @@ var systemEndpoints = map[string]*endpoint{
 	"/v1/relayers":   epRelayers,
 
 	"/v1/relayers/tokens":       epTokens,
-	"/v1/raft/peers":            {name: "raft_peers", system: true, methods: map[string]handler{http.MethodGet: (*call).raftPeers}},
-	"/v1/raft/remove-peer":      {name: "raft_remove_peer", system: true, methods: map[string]handler{http.MethodPost: (*call).removePeer}},
-	"/v1/raft/transfer-leader":  {name: "raft_transfer_leader", system: true, methods: map[string]handler{http.MethodPost: (*call).transferLeader}},
-	"/v1/topology/assign":       {name: "topology_assign", system: true, methods: map[string]handler{http.MethodPost: (*call).assign}},
-	"/v1/topology/unassign":     {name: "topology_unassign", system: true, methods: map[string]handler{http.MethodPost: (*call).unassign}},
-	"/v1/topology/set-upstream": {name: "topology_set_upstream", system: true, methods: map[string]handler{http.MethodPost: (*call).setUpstream}},
+	"/v1/raft/peers":            {name: "raft_peers", system: true},
+	"/v1/raft/remove-peer":      {name: "raft_remove_peer", system: true},
+	"/v1/raft/transfer-leader":  {name: "raft_transfer_leader", system: true},
+	"/v1/topology/assign":       {name: "topology_assign", system: true},
+	"/v1/topology/unassign":     {name: "topology_unassign", system: true},
+	"/v1/topology/set-upstream": {name: "topology_set_upstream", system: true},
 }
 
 // What the paths of the data API begin with, and those of the operator API of one

@@ -110,3 +110,18 @@ var list = []metric{
 	{"unisondb_diverged", gauge, "1 while ranges are known to differ from the source's.", []string{"namespace"}},
 	{"unisondb_repaired_cells_total", counter, "Cells that repairs have changed.", []string{"namespace"}},
 }
+
+// Doc is a metric, as the reference shows it.
+type Doc struct {
+	Name, Type, Help string
+	Labels           []string
+}
+
+// Docs are the metrics of the list, in its order.
+func Docs() []Doc {
+	var all []Doc
+	for _, m := range list {
+		all = append(all, Doc{m.name, [...]string{"counter", "gauge", "histogram"}[m.kind], m.help, m.labels})
+	}
+	return all
+}

@@ -68,3 +68,21 @@ func TestTwoNodesShareNothing(t *testing.T) {
 		t.Error("an event of one node is counted by another")
 	}
 }
+
+// TestDocs: the reference has each metric with the type that is exported.
+func TestDocs(t *testing.T) {
+	m := New(emitAll)
+	m.Event("frozen")
+	m.Request("kv", "GET", 200, time.Millisecond)
+	rec := httptest.NewRecorder()
+	m.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	docs := Docs()
+	if len(docs) != len(list) {
+		t.Errorf("%d of %d metrics", len(docs), len(list))
+	}
+	for _, d := range docs {
+		if !strings.Contains(rec.Body.String(), "# TYPE "+d.Name+" "+d.Type+"\n") {
+			t.Errorf("%s isn't exported as a %s", d.Name, d.Type)
+		}
+	}
+}
