@@ -73,12 +73,21 @@ var leaves = map[string]func(*Meta) leaf{
 	"operator plugin dead-letters list":  func(m *Meta) leaf { return &operatorPluginDeadLettersListCommand{Meta: m} },
 	"operator plugin dead-letters retry": func(m *Meta) leaf { return &operatorPluginDeadLettersRetryCommand{Meta: m} },
 
+	"completion bash":  func(m *Meta) leaf { return &completionBashCommand{Meta: m} },
+	"completion fish":  func(m *Meta) leaf { return &completionFishCommand{Meta: m} },
+	"completion words": func(m *Meta) leaf { return &completionWordsCommand{Meta: m} },
+	"completion zsh":   func(m *Meta) leaf { return &completionZshCommand{Meta: m} },
+
 	"tls ca create":   func(m *Meta) leaf { return &tlsCACreateCommand{Meta: m} },
 	"tls cert create": func(m *Meta) leaf { return &tlsCertCreateCommand{Meta: m} },
 }
 
 // groups are the commands that only have others below them.
 var groups = map[string]groupSpec{
+	"completion": {
+		synopsis: "Have the shell complete this program's commands",
+		about:    "Commands that print completion scripts for shells.",
+	},
 	"config": {
 		synopsis: "Check configuration files",
 		about:    "Commands for configuration files. None of them starts anything.",

@@ -28,6 +28,8 @@ type lifecycle interface {
 	Failed() <-chan error
 	// Reload reads the configuration again; an error means that nothing has changed.
 	Reload(ctx context.Context) (changed []string, err error)
+	// Summary is how it does, in a line; a node that hangs doesn't answer. It is called after Start.
+	Summary() string
 	Shutdown(ctx context.Context) error
 }
 
@@ -90,20 +92,15 @@ func (m *Meta) logger(c config.Log) hclog.Logger {
 // runNode runs a node from start to stop: until SIGINT or SIGTERM, or until it
 // fails. After a second signal it returns at once and leaves the node behind,
 // for the process to end.
-func (m *Meta) runNode(log hclog.Logger, n lifecycle, started func() error) error {
+func (m *Meta) runNode(log hclog.Logger, manager *serviceManager, n lifecycle, started func() error) error {
 	signals, stop := m.notify(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	r := &nodeRun{log: log, node: n, signals: signals}
-	if err := r.start(); err != nil {
-		return err
-	}
-	err := started()
-	if err == nil {
-		err = r.wait()
-	}
-	err = errors.Join(err, r.shutdown())
+	r := &nodeRun{log: log, manager: manager, node: n, signals: signals}
+	err := r.run(started)
+	manager.close()
 	if !errors.Is(err, errKilled) {
 		r.reloads.Wait()
+		manager.wait()
 	}
 	return err
 }
@@ -113,11 +110,26 @@ var errKilled = errors.New("stopped at once by a second signal: the node recover
 // nodeRun is a node while its process runs.
 type nodeRun struct {
 	log     hclog.Logger
+	manager *serviceManager
 	node    lifecycle
 	signals <-chan os.Signal
 	// hungUp says that SIGHUP came before the node had started.
 	hungUp  bool
 	reloads sync.WaitGroup
+}
+
+// run starts the node, waits until it is to stop, and stops it.
+func (r *nodeRun) run(started func() error) error {
+	r.manager.starting()
+	if err := r.start(); err != nil {
+		return err
+	}
+	r.manager.started(r.node.Summary)
+	err := started()
+	if err == nil {
+		err = r.wait()
+	}
+	return errors.Join(err, r.shutdown())
 }
 
 // start starts the node, and gives up at the first signal.
@@ -148,6 +160,7 @@ func (r *nodeRun) start() error {
 				return errKilled
 			default:
 				r.log.Info("stopping before the start is complete", "signal", s.String())
+				r.manager.stops()
 				interrupted = true
 				cancel()
 			}
@@ -177,6 +190,7 @@ func (r *nodeRun) wait() error {
 
 // shutdown stops the node, until a signal says that it takes too long.
 func (r *nodeRun) shutdown() error {
+	r.manager.stops()
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownGrace)
 	done := make(chan error, 1)
 	go func() {

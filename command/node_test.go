@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -22,6 +23,8 @@ var discardLog = log.New(io.Discard, "", 0)
 type fakeNode struct {
 	start    func(context.Context) error
 	shutdown func(context.Context) error
+	summary  func() string
+	reload   func() error
 	failed   chan error
 	steps    chan string
 	running  sync.Once
@@ -33,7 +36,10 @@ type fakeNode struct {
 
 func newFakeNode() *fakeNode {
 	done := func(context.Context) error { return nil }
-	return &fakeNode{start: done, shutdown: done, failed: make(chan error, 1), steps: make(chan string, 10)}
+	return &fakeNode{
+		start: done, shutdown: done, failed: make(chan error, 1), steps: make(chan string, 10),
+		summary: func() string { return "hub fake: 1 namespace." }, reload: func() error { return nil },
+	}
 }
 
 func (f *fakeNode) Start(ctx context.Context) error {
@@ -47,11 +53,21 @@ func (f *fakeNode) Failed() <-chan error {
 	return f.failed
 }
 
-// Reload doesn't change anything.
+// Reload doesn't change anything. It tells of itself as a node does.
 func (f *fakeNode) Reload(context.Context) ([]string, error) {
+	reloading := f.options.Reloading
+	if f.dev.Reloading != nil {
+		reloading = f.dev.Reloading
+	}
+	ended := reloading()
 	f.steps <- "reload"
-	return nil, nil
+	err := f.reload()
+	ended(err)
+	return nil, err
 }
+
+// Summary is asked for by a service manager's part alone.
+func (f *fakeNode) Summary() string { return f.summary() }
 
 func (f *fakeNode) Shutdown(ctx context.Context) error {
 	f.steps <- "shutdown"
@@ -89,11 +105,18 @@ type running struct {
 // runNodeCommand runs server or relayer with a fake node.
 func runNodeCommand(t *testing.T, node *fakeNode, args ...string) *running {
 	t.Helper()
+	return runNodeCommandIn(t, nil, node, args...)
+}
+
+// runNodeCommandIn runs it with more in its environment.
+func runNodeCommandIn(t *testing.T, env map[string]string, node *fakeNode, args ...string) *running {
+	t.Helper()
 	defer func(w io.Writer, flags int) {
 		t.Cleanup(func() { log.SetOutput(w); log.SetFlags(flags) })
 	}(log.Writer(), log.Flags())
 	r := &running{node: node, signals: make(chan os.Signal), ended: make(chan result, 1), stderr: &lockedBuffer{}}
 	h := newHarness(t, success)
+	maps.Copy(h.env, env)
 	var stdout lockedBuffer
 	m := newMeta(h.process(&stdout, r.stderr))
 	m.notify = func(...os.Signal) (<-chan os.Signal, func()) { return r.signals, func() {} }

@@ -37,10 +37,11 @@ func (c *relayerCommand) run(context.Context, []string) error {
 		return err
 	}
 	log := c.logger(cfg.Log)
+	manager := newServiceManager(c.env, log)
 	node, err := c.newNode(*cfg, server.Options{Role: server.RoleRelayer, Logger: log, Version: c.build.Version,
-		Load: c.reloadConfig(c.config, config.RoleRelayer, false)})
+		Load: c.reloadConfig(c.config, config.RoleRelayer, false), Reloading: manager.reloading})
 	if err != nil {
 		return err
 	}
-	return c.runNode(log, node, func() error { return nil })
+	return c.runNode(log, manager, node, func() error { return nil })
 }

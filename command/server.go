@@ -59,12 +59,13 @@ func (c *serverCommand) run(context.Context, []string) error {
 		return err
 	}
 	log := c.logger(cfg.Log)
+	manager := newServiceManager(c.env, log)
 	node, err := c.newNode(*cfg, server.Options{Role: server.RoleHub, Logger: log, Version: c.build.Version,
-		Load: c.reloadConfig(c.config, config.RoleHub, false)})
+		Load: c.reloadConfig(c.config, config.RoleHub, false), Reloading: manager.reloading})
 	if err != nil {
 		return err
 	}
-	return c.runNode(log, node, func() error { return nil })
+	return c.runNode(log, manager, node, func() error { return nil })
 }
 
 // runDev runs a development group. A configuration of its own is the hub's.
@@ -74,7 +75,8 @@ func (c *serverCommand) runDev() error {
 		return err
 	}
 	log := c.logger(cfg.Log)
-	o := server.DevOptions{Relayers: c.relayers, HTTP: c.devHTTP, GRPC: c.devGRPC, Logger: log, Version: c.build.Version}
+	manager := newServiceManager(c.env, log)
+	o := server.DevOptions{Relayers: c.relayers, HTTP: c.devHTTP, GRPC: c.devGRPC, Logger: log, Version: c.build.Version, Reloading: manager.reloading}
 	if len(c.config) > 0 {
 		o.Config, o.Dir = cfg, cfg.DataDir
 		o.Load = c.reloadConfig(c.config, config.RoleHub, true)
@@ -85,7 +87,7 @@ func (c *serverCommand) runDev() error {
 	if err != nil {
 		return err
 	}
-	return c.runNode(log, group, func() error { return c.introduce(group, o.Dir == "") })
+	return c.runNode(log, manager, group, func() error { return c.introduce(group, o.Dir == "") })
 }
 
 func listenerAddress(l *config.Listener) string {

@@ -39,6 +39,8 @@ type DevOptions struct {
 	Config *config.Config
 	// Load reads that configuration again, for Reload of the hub.
 	Load func() (*config.Config, error)
+	// Reloading is told of each reload of the hub; see Options.
+	Reloading func() (ended func(error))
 }
 
 // Dev is a development group. Its methods may be called concurrently after Start.
@@ -191,6 +193,9 @@ func (d *Dev) start(ctx context.Context, cfg config.Config, role Role, name stri
 	}
 	place(&cfg)
 	o := Options{Role: role, Logger: d.opts.Logger.Named(name), Version: d.opts.Version}
+	if role == RoleHub {
+		o.Reloading = d.opts.Reloading
+	}
 	if role == RoleHub && d.opts.Load != nil {
 		o.Load = func() (*config.Config, error) {
 			cfg, err := d.opts.Load()

@@ -47,6 +47,9 @@ type Options struct {
 	Version string       // shown in status and metrics
 	// Load reads the configuration again, for Reload. nil: there are no files to read.
 	Load func() (*config.Config, error)
+	// Reloading is told that a reload begins, and the function that it returns what has become of it.
+	// nil: nobody wants to know.
+	Reloading func() (ended func(error))
 	// ForwardHold is how long a request waits for another hub that takes it; 0: 10 s.
 	ForwardHold time.Duration
 }
@@ -65,6 +68,8 @@ type Node struct {
 	log     hclog.Logger
 	fs      vfs.FS
 	load    func() (*config.Config, error)
+	// reloads is told of each reload.
+	reloads func() (ended func(error))
 	hold    time.Duration // of requests for another hub
 	// kernelClock is what the data goes by; nil: the machine's.
 	kernelClock func() time.Time
@@ -140,8 +145,11 @@ func New(cfg config.Config, o Options) (*Node, error) {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
+	if o.Reloading == nil {
+		o.Reloading = func() func(error) { return func(error) {} }
+	}
 	n := &Node{
-		cfg: cfg, role: o.Role, version: o.Version, log: o.Logger, fs: vfs.OS(), load: o.Load, hold: o.ForwardHold,
+		cfg: cfg, role: o.Role, version: o.Version, log: o.Logger, fs: vfs.OS(), load: o.Load, reloads: o.Reloading, hold: o.ForwardHold,
 		failed: make(chan error, 1), loaded: cfg, poked: make(chan struct{}, 1),
 	}
 	n.links.node = n

@@ -32,6 +32,8 @@ func (n *Node) Reload(ctx context.Context) (changed []string, err error) {
 	if n.running == nil || n.running.Err() != nil {
 		return nil, errNotRunning
 	}
+	ended := n.reloads()
+	defer func() { ended(err) }()
 	cfg, err := n.readAgain()
 	if err != nil {
 		n.log.Error("configuration not reloaded", "error", err)

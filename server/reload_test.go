@@ -3,6 +3,7 @@ package server_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/unisondb/unisondb/server"
+	"github.com/unisondb/unisondb/server/config"
 	"github.com/unisondb/unisondb/server/httpapi"
 	"github.com/unisondb/unisondb/server/pluginhost"
 	"github.com/unisondb/unisondb/server/servertest"
@@ -150,6 +152,51 @@ func TestReloadOfANodeThatDoesNotRun(t *testing.T) {
 	}
 	if _, err := n.Reload(t.Context()); !errors.As(err, &e) || e.Code != httpapi.CodeNotReady {
 		t.Errorf("before the start: %v", err)
+	}
+}
+
+// TestReloadIsTold: who wants to know of reloads hears of each when it begins and what has become of it.
+func TestReloadIsTold(t *testing.T) {
+	f := newHubFile(t)
+	f.write("")
+	load := func() (*config.Config, error) {
+		return config.Load([]string{f.path}, config.LoadOptions{Role: config.RoleHub})
+	}
+	cfg, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	hub, err := server.New(*cfg, server.Options{Role: server.RoleHub, Load: load, Reloading: func() func(error) {
+		told = append(told, "begins")
+		return func(err error) { told = append(told, fmt.Sprintf("failed: %v", err != nil)) }
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hub.Reload(t.Context()); err == nil { // it doesn't run: nothing begins
+		t.Error("a node that doesn't run reloads")
+	}
+	if err := hub.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := hub.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	if want := "hub " + hub.ID() + ": 1 namespace; HTTP on " + hub.Addresses().HTTP + ", gRPC on " + hub.Addresses().GRPC + "."; hub.Summary() != want {
+		t.Errorf("summary %q, want %q", hub.Summary(), want)
+	}
+	if _, err := hub.Reload(t.Context()); err != nil {
+		t.Error(err)
+	}
+	f.write("nonsense = 1\n")
+	if _, err := hub.Reload(t.Context()); err == nil {
+		t.Error("nonsense is taken")
+	}
+	if want := []string{"begins", "failed: false", "begins", "failed: true"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
 	}
 }
 
