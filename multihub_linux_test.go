@@ -7,8 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -48,7 +46,7 @@ func (m *multiHub) node(t *testing.T, binary, role, name, address string) *proce
 	p := &process{
 		t: t, name: name, config: filepath.Join(multiHubDir, name+".hcl"), binary: binary, role: role, client: c,
 		launch: func(cmd *exec.Cmd) error {
-			cmd.Env = append(os.Environ(), "MULTI_HUB_DATA="+m.data)
+			cmd.Env = append(os.Environ(), "DATA="+m.data)
 			return m.at.start(cmd)
 		},
 	}
@@ -153,56 +151,4 @@ func awaitCopy(ctx context.Context, t *testing.T, at, owner *process, name strin
 	if err != nil {
 		t.Fatalf("%s has no copy of %s: %v: %+v", at.name, name, err, last)
 	}
-}
-
-// TestMultiHubScript runs the example's script as a reader of it does.
-func TestMultiHubScript(t *testing.T) {
-	t.Parallel()
-	m, binary := &multiHub{at: newNetspace(t), data: t.TempDir()}, buildBinary(t)
-	run := func(args ...string) (*exec.Cmd, *lockedBuffer) {
-		out := &lockedBuffer{}
-		cmd := exec.Command(filepath.Join(multiHubDir, "run.sh"), args...)
-		cmd.Env = append(os.Environ(), "UNISONDB="+binary, "MULTI_HUB_DATA="+m.data)
-		cmd.Stdout, cmd.Stderr = out, out
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		if err := m.at.start(cmd); err != nil {
-			t.Fatal(err)
-		}
-		// It is the leader of a group of processes, all of which end.
-		t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
-		return cmd, out
-	}
-	leftNothing := func(cmd *exec.Cmd) {
-		t.Helper()
-		if err := syscall.Kill(-cmd.Process.Pid, 0); !errors.Is(err, syscall.ESRCH) {
-			t.Errorf("the script left processes behind: %v", err)
-		}
-	}
-
-	cmd, out := run("-once")
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	leftNothing(cmd)
-	for what, times := range map[string]int{"\n10 apples\n": 2, "\n20 pears\n": 2, "\n30 plums\n": 1, "\n0.40\n": 2} {
-		if n := strings.Count(out.String(), what); n != times {
-			t.Errorf("%q was printed %d times, expected %d", what, n, times)
-		}
-	}
-	t.Log(out)
-
-	// With the data that is there, until it is interrupted.
-	cmd, out = run()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := poll(ctx, func() (bool, error) { return strings.Contains(out.String(), "until Ctrl-C"), nil }); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 130 {
-		t.Errorf("interrupted, it ended with %v\n%s", err, out)
-	}
-	leftNothing(cmd)
 }

@@ -122,7 +122,43 @@ namespace %q {}
 	return r
 }
 
-// buildPlugins builds notifiers into a folder as it is installed.
+var installed struct {
+	once sync.Once
+	err  error
+}
+
+// buildInstallation builds the program and all its plugins as they are installed, once for all
+// tests.
+func buildInstallation(t *testing.T) (unisondb string) {
+	t.Helper()
+	unisondb = buildBinary(t)
+	installed.once.Do(func() { installed.err = buildAllPlugins(filepath.Join(filepath.Dir(unisondb), "plugins")) })
+	if installed.err != nil {
+		t.Fatal(installed.err)
+	}
+	return unisondb
+}
+
+// buildAllPlugins builds plugins/notifier/mqtt as notifier-mqtt, and so on.
+func buildAllPlugins(dir string) error {
+	mains, err := filepath.Glob("plugins/*/*/main.go")
+	if err != nil {
+		return err
+	}
+	names, packages := map[string]string{}, []string(nil)
+	for _, path := range mains {
+		program := filepath.Dir(path)
+		names[filepath.Base(program)] = filepath.Base(filepath.Dir(program)) + "-" + filepath.Base(program)
+		packages = append(packages, "./"+program)
+	}
+	err = goBuild(dir+string(filepath.Separator), packages...)
+	for built, name := range names {
+		err = errors.Join(err, os.Rename(filepath.Join(dir, built), filepath.Join(dir, name)))
+	}
+	return err
+}
+
+// buildPlugins makes a folder with some of the notifiers.
 func buildPlugins(t *testing.T, types ...string) (dir string) {
 	t.Helper()
 	// /proc names processes by where their programs really are.
@@ -130,15 +166,10 @@ func buildPlugins(t *testing.T, types ...string) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var packages []string
+	all := filepath.Join(filepath.Dir(buildInstallation(t)), "plugins")
 	for _, name := range types {
-		packages = append(packages, "./plugins/notifier/"+name)
-	}
-	if err := goBuild(dir+string(filepath.Separator), packages...); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range types {
-		if err := os.Rename(filepath.Join(dir, name), filepath.Join(dir, "notifier-"+name)); err != nil {
+		name = "notifier-" + name
+		if err := os.Link(filepath.Join(all, name), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}

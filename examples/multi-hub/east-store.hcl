@@ -1,14 +1,15 @@
-# A store in the east. It names no namespaces: the hubs say what it gets.
+# A store in the east. The hubs say which namespaces it gets.
 node_id  = "east-store"
 region   = "east"
-data_dir = "${env("MULTI_HUB_DATA", "multi-hub-data")}/east-store"
+data_dir = "${env("DATA", "data")}/east-store"
 
 listener "http" { address = "127.0.0.1:4110" }
-listener "grpc" { address = "127.0.0.1:4111" } # other relayers may follow it
+listener "grpc" { address = "127.0.0.1:4111" } # for relayers
 
 relayer {
   labels = { region = "east" }
   upstream "hub" {
-    addresses = ["127.0.0.1:4101", "127.0.0.1:4201"] # its own hub first, the far one when that is away
+    # Its own hub first, the far one when that is away.
+    addresses = ["127.0.0.1:4101", "127.0.0.1:4201"]
   }
 }

@@ -1,7 +1,7 @@
 # A store in the west.
 node_id  = "west-store"
 region   = "west"
-data_dir = "${env("MULTI_HUB_DATA", "multi-hub-data")}/west-store"
+data_dir = "${env("DATA", "data")}/west-store"
 
 listener "http" { address = "127.0.0.1:4210" }
 listener "grpc" { address = "127.0.0.1:4211" }

@@ -1,7 +1,8 @@
-# The hub of the west: it owns orders-west, and replicates what the east owns.
+# The hub of the west: it owns orders-west, and has a copy of
+# what the east owns.
 node_id  = "west"
 region   = "west"
-data_dir = "${env("MULTI_HUB_DATA", "multi-hub-data")}/west"
+data_dir = "${env("DATA", "data")}/west"
 
 listener "http" { address = "127.0.0.1:4200" }
 listener "grpc" { address = "127.0.0.1:4201" }
