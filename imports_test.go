@@ -29,8 +29,10 @@ var floors = []struct {
 	height int
 }{
 	{"", 6},
-	{"tests", 6}, // only tests, of the whole
-	{"bench", 6}, // programs that measure the whole
+	{"tests", 6},   // only tests, of the whole
+	{"bench", 6},   // programs that measure the whole
+	{"website", 6}, // the site: what generates pages, and tests of them
+	{"tools", 6},   // programs that make what is delivered with it
 	{"command", 5},
 	{"server", 4},
 	{"replicator", 3},
