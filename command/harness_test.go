@@ -12,11 +12,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
+	completionPatience = time.Minute
 	if os.Getenv(envAsProgram) != "" {
 		os.Exit(asProgram())
 	}

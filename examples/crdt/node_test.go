@@ -150,8 +150,13 @@ func TestLink(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- runLink(ctx, []string{from + "=" + echo.Addr().String()}) }()
 	var conn net.Conn
-	for conn == nil && ctx.Err() == nil {
-		conn, _ = net.Dial("tcp", from) // until it listens
+	for conn == nil { // until it listens
+		select {
+		case err := <-done:
+			t.Fatalf("the link ended: %v", err)
+		default:
+			conn, _ = net.Dial("tcp", from)
+		}
 	}
 	defer func() { _ = conn.Close() }()
 	served, err := echo.Accept()
@@ -175,7 +180,7 @@ func TestLink(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if err := runLink(t.Context(), []string{"nonsense"}); err == nil {
+	if err := runLink(t.Context(), []string{"127.0.0.1:0=127.0.0.1:1", "nonsense"}); err == nil {
 		t.Error("a route without an end is taken")
 	}
 }
