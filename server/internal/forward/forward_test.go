@@ -187,6 +187,27 @@ func TestNobodyTakesIt(t *testing.T) {
 	}
 }
 
+// TestTheLastReasonThatWasGiven: an attempt that the end of the hold cuts off doesn't hide why the
+// ones before it failed.
+func TestTheLastReasonThatWasGiven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		declines := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { forward.From(r.Context()).Decline("it isn't the owner") })
+		asked := 0 // by one attempt after the other
+		f := forward.New(forward.Options{Peers: inMemory(t, func(s dbv1.Hubs_ForwardServer) error {
+			if asked++; asked == 1 {
+				return forward.New(forward.Options{}).Serve(s, declines)
+			}
+			<-s.Context().Done()
+			return nil
+		}), Resolve: func(string, bool) ([]forward.Target, error) {
+			return []forward.Target{{ID: "owner", Address: "owner"}}, nil
+		}})
+		if err := fails[*forward.NotTakenError](t, f, request(t, "PUT", "/a"), write); !strings.Contains(err.Error(), "it isn't the owner") {
+			t.Error(err)
+		}
+	})
+}
+
 // TestTheHoldIsTenSeconds, by the clock of the test.
 func TestTheHoldIsTenSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

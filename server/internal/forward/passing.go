@@ -46,6 +46,7 @@ var (
 
 // run makes attempts until one is final.
 func (p *passing) run() error {
+	var reason error // of the last round that wasn't cut off by the end of the time, if there was one
 	for {
 		if !p.enterQueue() {
 			return &NotTakenError{p.q.Namespace, errTooMany}
@@ -54,14 +55,17 @@ func (p *passing) run() error {
 		if err != nil {
 			return err
 		}
-		reason := errNobody
+		said := errNobody
 		for _, t := range targets {
 			err := p.attempt(t, len(targets) == 1)
 			var not *notTaken
 			if !errors.As(err, &not) {
 				return err
 			}
-			reason = fmt.Errorf("hub %q: %w", t.ID, not.reason)
+			said = fmt.Errorf("hub %q: %w", t.ID, not.reason)
+		}
+		if reason == nil || time.Now().Before(p.until) {
+			reason = said
 		}
 		if err := p.rest(); err != nil {
 			return err
