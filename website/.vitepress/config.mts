@@ -24,7 +24,7 @@ export default defineConfig({
     sidebar,
     outline: { level: [2, 3], label: 'On this page' },
     search: { provider: 'local' },
-    notFound: { quote: 'There is no page at this address. The search may find what you look for.', linkLabel: 'Home' },
+    notFound: { quote: 'There is no page at this address. The search may find what you look for.', linkLabel: 'Home', linkText: 'Home' },
     docFooter: { prev: 'Previous', next: 'Next' },
   },
 })
