@@ -13,12 +13,12 @@ import (
 )
 
 // commitLoop is the committer: the one goroutine that appends. It takes all
-// that is queued, writes it as one group and syncs it; then the group is applied
-// to the memtable in LSN order, and only then lets anyone see it. It starts when
+// that is queued, writes it as one group and syncs it; meanwhile the group is put into
+// the memtable in LSN order, and only once both are done lets anyone see it. It starts when
 // a request comes and ends when none is left; what comes meanwhile is the next
 // group, so that groups grow with the load and no timer is needed.
 //
-// Applying a group overlaps with writing the next one. Whatever needs the state
+// Answering a group overlaps with writing the next one. Whatever needs the state
 // after the group before calls settled first: guards, controls, quotas, epochs.
 func (n *Namespace) commitLoop() {
 	for {
@@ -158,10 +158,12 @@ type pending struct {
 	upTo     uint64       // replica: the owner's commit LSN
 	begins   bool         // with this process's epoch
 	marks    bool         // with a mark
+	epochs   bool         // brings an epoch's record
 }
 
 func (p *pending) add(r codec.Record) {
 	p.records = append(p.records, r)
+	p.epochs = p.epochs || r.Kind() == codec.KindEpoch
 	p.bytes += len(r)
 	p.next = r.LSN() + 1
 	p.epoch = r.Epoch()
@@ -198,21 +200,39 @@ func (n *Namespace) commitGroup(reqs []*request) {
 		p.finish(nil)
 		return
 	}
-	if err := n.write(p); err != nil {
+	if err := n.append(p); err != nil {
 		n.notWritten(p)
 		p.finish(err)
 		return
 	}
-	n.settled()
-	done := make(chan struct{})
+	before := n.applying
+	synced := n.beginApplying(p)
+	err := n.syncGroup()
+	if err != nil {
+		n.notWritten(p)
+	}
+	synced <- err
+	if before != nil { // with sync_interval the committer would run away from those who apply
+		<-before
+	}
+}
+
+// beginApplying applies a group in a goroutine of its own, behind the one before. It
+// waits to hear how the group's sync went, and answers the requests.
+func (n *Namespace) beginApplying(p *pending) (synced chan<- error) {
+	before, done, heard := n.applying, make(chan struct{}), make(chan error, 1)
 	n.applying, n.answering = done, len(p.accepted)
 	n.wg.Go(func() {
-		n.applyGroup(p)
+		if before != nil {
+			<-before
+		}
+		p.finish(n.applyGroup(p, heard))
 		close(done)
 		// The scheduler runs next what was made runnable last. That shall not be the
 		// committer, but those whom it has answered.
 		n.wg.Go(func() {})
 	})
+	return heard
 }
 
 // refuseForeign answers those requests that this node may not take: writes on a
@@ -283,6 +303,13 @@ func (n *Namespace) admitOwn(p *pending, r *request) error {
 
 // write appends the group and makes it durable as the configuration says.
 func (n *Namespace) write(p *pending) error {
+	if err := n.append(p); err != nil {
+		return err
+	}
+	return n.syncGroup()
+}
+
+func (n *Namespace) append(p *pending) error {
 	if err := n.log.Append(p.records); err != nil {
 		// Where a sync met the full disk, space is not all that is needed.
 		if isDiskFull(err) && !errors.Is(err, wal.ErrFailed) {
@@ -296,48 +323,59 @@ func (n *Namespace) write(p *pending) error {
 	if p.begins {
 		n.began, n.pendingEpoch = true, nil
 	}
-	if n.synced() {
-		if err := n.log.Sync(); err != nil {
-			return errors.Join(ErrOutcomeUnknown, n.freeze(err))
-		}
-		n.counters.fsyncs.Add(1)
-	}
 	return nil
 }
 
-// applyStep is how many requests are applied, published and answered at once:
-// those who write again do so while the rest of the group is applied.
-const applyStep = 24
-
-// applyGroup brings the group into the memtable, publishes it and answers its
-// requests, a part at a time.
-func (n *Namespace) applyGroup(p *pending) {
-	n.share(p)
-	first, applied := p.records[0].LSN(), 0
-	for from := 0; from < len(p.accepted); from += applyStep {
-		to := min(from+applyStep, len(p.accepted))
-		upTo := int(max(p.ends[to-1]+1, first) - first)
-		if err := n.applyPart(p, p.records[applied:upTo]); err != nil {
-			p.answer(from, len(p.accepted), err)
-			break
-		}
-		p.answer(from, to, nil)
-		applied = upTo
+// syncGroup makes durable what was appended, where writers wait for that.
+func (n *Namespace) syncGroup() error {
+	if !n.synced() {
+		return nil
 	}
-	p.sendBack(nil)
+	if err := n.log.Sync(); err != nil {
+		return errors.Join(ErrOutcomeUnknown, n.freeze(err))
+	}
+	n.counters.fsyncs.Add(1)
+	return nil
 }
 
-// applyPart applies and publishes some of a group's records.
-func (n *Namespace) applyPart(p *pending, records []codec.Record) error {
-	if n.applyErr == nil {
-		n.applyErr = n.applyRecords(records)
+// applyGroup brings the group into the memtable while it is being synced, and
+// publishes it once it is. A group whose sync fails stays in the memtable, where nobody
+// sees it: readers stop at what was published, and a namespace that is frozen neither
+// flushes nor publishes any more. What a new epoch changes is seen at once; so it waits.
+func (n *Namespace) applyGroup(p *pending, synced <-chan error) error {
+	if p.epochs {
+		if err := <-synced; err != nil {
+			return err
+		}
+		return n.applyNow(p)
 	}
+	n.insert(p)
+	if err := <-synced; err != nil {
+		return err
+	}
+	return n.publishGroup(p)
+}
+
+// applyNow applies a group that is synced.
+func (n *Namespace) applyNow(p *pending) error {
+	n.insert(p)
+	return n.publishGroup(p)
+}
+
+// insert brings the group's records into the memtable.
+func (n *Namespace) insert(p *pending) {
+	if n.applyErr == nil {
+		n.applyErr = n.applyRecords(p.records)
+	}
+}
+
+// publishGroup lets others see a group that is in the memtable.
+func (n *Namespace) publishGroup(p *pending) error {
 	if n.applyErr != nil { // nothing may be seen that a failed part should be under
 		return errors.Join(ErrOutcomeUnknown, n.freeze(n.applyErr))
 	}
-	if len(records) > 0 {
-		n.publish(p, records[len(records)-1])
-	}
+	n.share(p)
+	n.publish(p, p.records[len(p.records)-1])
 	return nil
 }
 
@@ -425,25 +463,15 @@ func (n *Namespace) syncSoon() {
 	})
 }
 
-// finish answers all requests.
+// finish answers all requests. Those that were rejected are told what to wait for:
+// nothing, if the group that changed what they rely on has failed.
 func (p *pending) finish(err error) {
-	p.answer(0, len(p.accepted), err)
-	p.sendBack(err)
-}
-
-// answer answers some of the accepted requests.
-func (p *pending) answer(from, to int, err error) {
-	for i, r := range p.accepted[from:to] {
+	for i, r := range p.accepted {
 		if err == nil {
-			r.position = Position{Epoch: p.epoch, LSN: p.ends[from+i]}
+			r.position = Position{Epoch: p.epoch, LSN: p.ends[i]}
 		}
 		r.finish(err)
 	}
-}
-
-// sendBack answers the rejected requests. They are told what to wait for:
-// nothing, if the group that changed what they rely on has failed.
-func (p *pending) sendBack(err error) {
 	for _, r := range p.rejected {
 		if err != nil {
 			r.retryAt = 0

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/unisondb/unisondb/dbkernel/internal/codec"
 	"github.com/unisondb/unisondb/dbkernel/vfs"
 )
 
@@ -206,6 +208,73 @@ func TestSyncErrorFreezes(t *testing.T) {
 		if again, err := r.reopen(mem.Crash(rng, vfs.CrashOptions{})); err != nil || again < last {
 			t.Errorf("failing %s, restart and power cut: LSN %d was shown, the log ends at %d: %v", name, last, again, err)
 		}
+	}
+}
+
+// TestUnseenUntilSynced holds a group's sync up. The group is in the memtable by then,
+// and nobody may see it; nor may anybody, or the B+tree, once the sync has failed.
+func TestUnseenUntilSynced(t *testing.T) {
+	for _, outcome := range []error{nil, syscall.EIO} {
+		t.Run(fmt.Sprint(outcome), func(t *testing.T) {
+			var armed atomic.Bool
+			reached, release := make(chan struct{}), make(chan struct{})
+			fsys := vfs.WithFaults(vfs.NewMem(), vfs.Hooks{Before: func(o vfs.Op) *vfs.Fault {
+				if o.Kind != vfs.OpSyncData || !armed.CompareAndSwap(true, false) {
+					return nil
+				}
+				close(reached)
+				<-release
+				if outcome == nil {
+					return nil
+				}
+				return &vfs.Fault{Err: outcome}
+			}})
+			r := newFaultRun(t, faultOptions(fsys))
+			defer func() { _ = r.db.Close() }() // a frozen namespace may say what it couldn't write
+			putKey(t, r.n, "k", "old")
+			before := r.n.Status()
+
+			armed.Store(true)
+			wrote := make(chan error, 1)
+			go func() {
+				_, err := r.n.Write(context.Background(), batchOf([]edit{{kind: editPut, key: "k", value: []byte("new")}}))
+				wrote <- err
+			}()
+			<-reached
+			key := codec.KVKey([]byte("k"))
+			for r.n.mems.Load().active().Newest(key).LSN == before.LSN {
+				runtime.Gosched()
+			}
+			unseen := func(when string) {
+				t.Helper()
+				if v, at, err := r.n.Get([]byte("k")); err != nil || string(v.Data) != "old" || at.LSN != before.LSN {
+					t.Errorf("%s: get: %q at %v, %v", when, v.Data, at, err)
+				}
+				if s := r.n.Status(); s.CommitLSN != before.CommitLSN || s.DurableLSN != before.DurableLSN {
+					t.Errorf("%s: %+v, before the write %+v", when, s, before)
+				}
+			}
+			unseen("while it is being synced")
+			close(release)
+			err := <-wrote
+			if outcome == nil {
+				if v, _, getErr := r.n.Get([]byte("k")); err != nil || getErr != nil || string(v.Data) != "new" {
+					t.Fatalf("after the sync: write %v, get %q, %v", err, v.Data, getErr)
+				}
+				return
+			}
+			if !errors.Is(err, ErrOutcomeUnknown) || !errors.Is(err, ErrFrozen) {
+				t.Errorf("the writer was told %v", err)
+			}
+			unseen("after the sync failed")
+			point := r.n.point.Load().LSN
+			if err := r.n.Flush(t.Context()); !errors.Is(err, ErrFrozen) {
+				t.Errorf("flush of a frozen namespace: %v", err)
+			}
+			if at := r.n.point.Load().LSN; at != point {
+				t.Errorf("the tree has come from LSN %d to %d", point, at)
+			}
+		})
 	}
 }
 

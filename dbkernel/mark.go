@@ -50,8 +50,7 @@ func (n *Namespace) markNow(begin bool) (lsn uint64, err error) {
 		n.notWritten(p)
 		return 0, err
 	}
-	n.share(p)
-	return p.next - 1, n.applyPart(p, p.records)
+	return p.next - 1, n.applyNow(p)
 }
 
 // rotateAtMark rotates, on an owner behind a mark where one can be written. Only

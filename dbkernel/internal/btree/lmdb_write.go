@@ -4,6 +4,7 @@ package btree
 
 import (
 	"sync"
+	"time"
 
 	"github.com/unisondb/unisondb/dbkernel/internal/lmdb"
 )
@@ -13,6 +14,14 @@ const (
 	// bytes; buffers that a large value made larger than that are not kept.
 	lmdbBatchEdits = 256
 	lmdbBatchBytes = 256 << 10
+)
+
+const (
+	// writebackBytes is how many bytes of keys and values an update has at least whose
+	// pages begin to be written before all have been copied; fewer are copied before it
+	// would begin.
+	writebackBytes    = 4 << 20
+	writebackInterval = 20 * time.Millisecond
 )
 
 var lmdbBatches sync.Pool // of *lmdb.Batch
@@ -52,7 +61,9 @@ func (x *lmdbTx) note(err error) error {
 func (x *lmdbTx) commit() error {
 	txn := x.txn
 	x.txn = nil
+	stop := x.writeback()
 	err := txn.Commit()
+	stop()
 	if lmdb.IsMapFull(err) {
 		return x.note(err)
 	}
@@ -60,6 +71,15 @@ func (x *lmdbTx) commit() error {
 		return x.tree.fail(err)
 	}
 	return nil
+}
+
+// writeback begins to write while a commit of many pages goes on.
+func (x *lmdbTx) writeback() (stop func()) {
+	fd, err := x.tree.env.FD()
+	if err != nil || x.written < writebackBytes {
+		return func() {}
+	}
+	return startWriteback(fd)
 }
 
 func (x *lmdbTx) end() {
