@@ -68,8 +68,8 @@ var sdkMayImport = []string{
 var commandMayImport = map[string][]string{
 	"server.go":            {"server", "server/config"},
 	"relayer.go":           {"server", "server/config"},
-	"node.go":              {"server", "server/config"}, // what server.go and relayer.go share
-	"logging.go":           {"server/config"},           // the node's logger, as configured
+	"node.go":              {"server", "server/config", "server/heap"}, // what server.go and relayer.go share
+	"logging.go":           {"server/config"},                          // the node's logger, as configured
 	"config_validate.go":   {"server/config"},
 	"operator_log.go":      {"server/config"}, // offline, too
 	"operator_diagnose.go": {"server/diagnose"},

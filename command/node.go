@@ -14,6 +14,7 @@ import (
 
 	"github.com/unisondb/unisondb/server"
 	"github.com/unisondb/unisondb/server/config"
+	"github.com/unisondb/unisondb/server/heap"
 )
 
 // shutdownGrace is how long requests under way may go on when a node stops.
@@ -46,7 +47,10 @@ type (
 	devFactory  func(server.DevOptions) (devGroup, error)
 )
 
-func newServerNode(c config.Config, o server.Options) (lifecycle, error) { return server.New(c, o) }
+func newServerNode(c config.Config, o server.Options) (lifecycle, error) {
+	heap.SetFloor(min(heap.MaxFloor, uint64(c.MemoryLimit)/8)) // a small device has no memory to spare
+	return server.New(c, o)
+}
 
 func newServerDev(o server.DevOptions) (devGroup, error) {
 	d, err := server.NewDev(o)

@@ -205,6 +205,10 @@ func (n *Namespace) commitGroup(reqs []*request) {
 		p.finish(err)
 		return
 	}
+	if p.epochs || len(p.accepted) == 1 {
+		p.finish(n.applySynced(p))
+		return
+	}
 	before := n.applying
 	synced := n.beginApplying(p)
 	err := n.syncGroup()
@@ -215,6 +219,18 @@ func (n *Namespace) commitGroup(reqs []*request) {
 	if before != nil { // with sync_interval the committer would run away from those who apply
 		<-before
 	}
+}
+
+// applySynced syncs a group and then applies it, here and now. What a new epoch changes is
+// seen at once, so that it must be durable before; and where one writer waits, handing the
+// group to another goroutine takes longer than applying it.
+func (n *Namespace) applySynced(p *pending) error {
+	if err := n.syncGroup(); err != nil {
+		n.notWritten(p)
+		return err
+	}
+	n.settled()
+	return n.applyNow(p)
 }
 
 // beginApplying applies a group in a goroutine of its own, behind the one before. It
@@ -341,14 +357,8 @@ func (n *Namespace) syncGroup() error {
 // applyGroup brings the group into the memtable while it is being synced, and
 // publishes it once it is. A group whose sync fails stays in the memtable, where nobody
 // sees it: readers stop at what was published, and a namespace that is frozen neither
-// flushes nor publishes any more. What a new epoch changes is seen at once; so it waits.
+// flushes nor publishes any more.
 func (n *Namespace) applyGroup(p *pending, synced <-chan error) error {
-	if p.epochs {
-		if err := <-synced; err != nil {
-			return err
-		}
-		return n.applyNow(p)
-	}
 	n.insert(p)
 	if err := <-synced; err != nil {
 		return err

@@ -235,11 +235,26 @@ func TestUnseenUntilSynced(t *testing.T) {
 			before := r.n.Status()
 
 			armed.Store(true)
-			wrote := make(chan error, 1)
+			// Two writers in one group: one alone is applied behind its sync.
+			wrote, begun, gather := make(chan error, 2), make(chan struct{}), make(chan struct{})
 			go func() {
-				_, err := r.n.Write(context.Background(), batchOf([]edit{{kind: editPut, key: "k", value: []byte("new")}}))
-				wrote <- err
+				wrote <- r.n.inCommitter(t.Context(), func() {
+					close(begun)
+					<-gather
+				})
 			}()
+			<-begun
+			for _, key := range []string{"k", "other"} {
+				go func() {
+					_, err := r.n.Write(context.Background(), batchOf([]edit{{kind: editPut, key: key, value: []byte("new")}}))
+					wrote <- err
+				}()
+			}
+			eventually(t, "two writers in the queue", func() bool { return r.n.queue.len() == 2 })
+			close(gather)
+			if err := <-wrote; err != nil {
+				t.Fatal(err)
+			}
 			<-reached
 			key := codec.KVKey([]byte("k"))
 			for r.n.mems.Load().active().Newest(key).LSN == before.LSN {
@@ -256,7 +271,7 @@ func TestUnseenUntilSynced(t *testing.T) {
 			}
 			unseen("while it is being synced")
 			close(release)
-			err := <-wrote
+			err := errors.Join(<-wrote, <-wrote)
 			if outcome == nil {
 				if v, _, getErr := r.n.Get([]byte("k")); err != nil || getErr != nil || string(v.Data) != "new" {
 					t.Fatalf("after the sync: write %v, get %q, %v", err, v.Data, getErr)

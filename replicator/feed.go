@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,11 +28,19 @@ const (
 // followers the rests are too short to be taken; longestRound bounds what many add to the
 // visibility of a write.
 const (
-	turn         = 50 * time.Microsecond
-	longestRound = 50 * time.Millisecond
+	turn         = 65 * time.Microsecond
+	longestRound = 65 * time.Millisecond
 	minRest      = 200 * time.Microsecond
 	// lookAfter is how many followers are told between two looks at the log.
 	lookAfter = 256
+)
+
+// Heartbeats are acknowledged, all of them: with a thousand followers those of one round
+// would keep two cores busy for as long as it lasts, and commits waiting. So each tells a
+// part of the followers, one of as many as there are beatGroups, and the interval is divided by that.
+const (
+	beatGroup    = 64
+	maxBeatParts = 8
 )
 
 // feed turns the log of a namespace into batches, once for all its live
@@ -50,13 +59,15 @@ type feed struct {
 	start  uint64         // number of the batch at ring[0]; they are numbered from 0 on
 	bytes  int            // of records in the ring
 	next   uint64         // LSN behind what has been encoded
-	beat   encoded        // the newest heartbeat, for who has all batches
+	beat   encoded        // the newest heartbeat, for who has all batches and hasn't had one for an interval
 	beats  uint64         // its number
-	told   uint64         // LSN of the last record that a heartbeat was made behind
-	asked  uint64         // LSN of the last record that somebody wants a heartbeat behind
+	forAll uint64         // number of the last one that is for everybody
+	told   uint64         // LSN of the last record that such a one was made behind
+	asked  uint64         // LSN of the last record that somebody wants such a one behind
 	hurry  func()         // ends the wait for the log, while there is one
 	err    error          // why there is nothing more; batches in the ring are still good
 	live   map[*cursor]struct{}
+	joined uint64    // how many ever were
 	parked []*cursor // who waits for something new
 }
 
@@ -66,7 +77,8 @@ type cursor struct {
 	wake  chan struct{} // holds a token once there is something new
 	batch uint64        // number of the next batch
 	next  uint64        // LSN that comes next
-	beats uint64        // number of the last heartbeat
+	beats uint64        // number of the last heartbeat, or of one that stands for it
+	all   uint64        // number of the last one that was for everybody
 }
 
 // errFellBehind: the feed no longer has what the follower needs next.
@@ -110,7 +122,7 @@ func (s *Source) startFeed(namespace string, log SourceLog, next uint64) (*feed,
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	f := &feed{
-		Source: s, namespace: namespace, log: log, reader: reader, cancel: cancel, next: next, live: make(map[*cursor]struct{}),
+		Source: s, namespace: namespace, log: log, reader: reader, cancel: cancel, next: next, beats: maxBeatParts, live: make(map[*cursor]struct{}),
 	}
 	acks := s.acks.enter(namespace)
 	acks.watch(f)
@@ -140,12 +152,14 @@ func (s *Source) leave(c *cursor) {
 func (f *feed) run(ctx context.Context) {
 	defer f.reader.Close()
 	p := packer{limit: liveBatchBytes, emit: f.add}
+	due := time.Now()
 	for ctx.Err() == nil {
-		if err := f.untilNextBeat(ctx, &p); err != nil {
-			f.end(err)
-			return
+		due = f.nextBeat(due)
+		busy, err := f.untilNextBeat(ctx, due, &p)
+		if err == nil {
+			err = f.announce(ctx, &p, busy)
 		}
-		if err := f.announce(ctx, &p); err != nil {
+		if err != nil {
 			f.end(err)
 			return
 		}
@@ -153,38 +167,57 @@ func (f *feed) run(ctx context.Context) {
 	f.end(context.Cause(ctx))
 }
 
-// untilNextBeat encodes what the log has until a heartbeat is due or asked for.
-func (f *feed) untilNextBeat(ctx context.Context, p *packer) error {
-	due, cancel := context.WithTimeout(ctx, f.o.Heartbeat)
+// nextBeat is when the next heartbeat is due, from when the last one was.
+func (f *feed) nextBeat(last time.Time) time.Time {
+	f.mu.Lock()
+	next := last.Add(f.o.Heartbeat / time.Duration(f.partsLocked()))
+	f.mu.Unlock()
+	if now := time.Now(); next.Before(now) {
+		return now
+	}
+	return next
+}
+
+// partsLocked is over how many heartbeats the followers are spread.
+func (f *feed) partsLocked() uint64 {
+	return min(1+uint64(len(f.live))/beatGroup, maxBeatParts)
+}
+
+// untilNextBeat encodes what the log has until a heartbeat is due or asked for. Busy: there
+// was something.
+func (f *feed) untilNextBeat(ctx context.Context, at time.Time, p *packer) (busy bool, err error) {
+	unhurried, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f.hurriedBy(cancel)
 	defer f.hurriedBy(nil)
-	idle := true
+	due, stop := context.WithDeadline(unhurried, at)
+	defer stop()
 	for due.Err() == nil {
 		err := f.read(due, p)
 		switch {
 		case err == nil:
 		case due.Err() != nil && errors.Is(err, due.Err()):
-			if idle {
+			if !busy {
 				p.release()
 				f.forget()
 			}
-			return nil
+			return busy, nil
 		default:
-			return err
+			return busy, err
 		}
-		idle = false
+		busy = true
 		if f.beatAsked() {
-			return nil // it goes with the records
+			return busy, nil // it goes with the records
 		}
-		if err := f.round(due, p); err != nil {
-			return err
+		// A heartbeat that is due waits for the end of the round: without its rests a round is a burst.
+		if err := f.round(unhurried, p, f.takeParked()); err != nil {
+			return busy, err
 		}
 	}
-	return nil
+	return busy, nil
 }
 
-// ask has a heartbeat made as soon as the feed has the record, behind which
+// ask has a heartbeat made for everybody as soon as the feed has the record, behind which
 // followers acknowledge it.
 func (f *feed) ask(lsn uint64) {
 	f.mu.Lock()
@@ -195,7 +228,7 @@ func (f *feed) ask(lsn uint64) {
 	}
 }
 
-// hurriedBy says how asking ends the wait for the log.
+// hurriedBy says how asking ends the wait for the log, and the rests of a round.
 func (f *feed) hurriedBy(cancel func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -212,7 +245,7 @@ func (f *feed) beatAsked() bool {
 }
 
 // beatAskedLocked: a record that somebody waits for is in the feed, with no heartbeat
-// behind it.
+// for everybody behind it.
 func (f *feed) beatAskedLocked() bool { return f.told < f.asked && f.asked < f.next }
 
 // read encodes what the log has next, for which it waits.
@@ -229,10 +262,9 @@ func (f *feed) read(ctx context.Context, p *packer) error {
 	return nil
 }
 
-// round tells the followers of what is new. Those who are still sending find it
+// round tells followers of what is new. Those who are still sending find it
 // themselves: nobody waits for them.
-func (f *feed) round(ctx context.Context, p *packer) error {
-	parked := f.takeParked()
+func (f *feed) round(ctx context.Context, p *packer, parked []*cursor) error {
 	apart := min(turn, longestRound/time.Duration(max(1, len(parked))))
 	began := time.Now()
 	for i, c := range parked {
@@ -258,6 +290,26 @@ func (f *feed) takeParked() []*cursor {
 	parked := f.parked
 	f.parked = nil
 	return parked
+}
+
+// takeDue are those of them who are to be sent the newest heartbeat.
+func (f *feed) takeDue() (due []*cursor) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.parked = slices.DeleteFunc(f.parked, func(c *cursor) bool {
+		if !c.beatDueLocked() {
+			return false
+		}
+		due = append(due, c)
+		return true
+	})
+	return due
+}
+
+// beatDueLocked: the follower is to be sent the newest heartbeat, once it has all batches.
+func (c *cursor) beatDueLocked() bool {
+	f := c.feed
+	return c.all < f.forAll || f.beats-c.beats >= f.partsLocked()
 }
 
 // add appends a batch to the ring and drops what is too much.
@@ -302,8 +354,10 @@ func (f *feed) forget() {
 // endLocked is the number that the next batch will have.
 func (f *feed) endLocked() uint64 { return f.start + uint64(len(f.ring)) }
 
-// announce makes a heartbeat for all who have all batches.
-func (f *feed) announce(ctx context.Context, p *packer) error {
+// announce makes a heartbeat: for a part of those who have all batches, or for all where that is asked for.
+// Where many are live and records keep coming, it travels with them: the next round, or else the
+// next heartbeat, is near.
+func (f *feed) announce(ctx context.Context, p *packer, busy bool) error {
 	f.mu.Lock()
 	next := f.next
 	f.mu.Unlock()
@@ -312,9 +366,16 @@ func (f *feed) announce(ctx context.Context, p *packer) error {
 		return err
 	}
 	f.mu.Lock()
-	f.beat, f.beats, f.told = encoded{mem.SliceBuffer(m)}, f.beats+1, next-1
+	f.beat, f.beats = encoded{mem.SliceBuffer(m)}, f.beats+1
+	travels := busy && f.partsLocked() == maxBeatParts
+	if f.told < f.asked && f.asked < next {
+		f.forAll, f.told, travels = f.beats, next-1, false
+	}
 	f.mu.Unlock()
-	return f.round(ctx, p)
+	if travels {
+		return nil
+	}
+	return f.round(ctx, p, f.takeDue())
 }
 
 // end says that nothing more comes, and why.
@@ -343,7 +404,8 @@ func (f *feed) ended() bool {
 func (f *feed) join(next uint64) *cursor {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := &cursor{feed: f, wake: make(chan struct{}, 1), next: next, batch: f.endLocked(), beats: f.beats}
+	c := &cursor{feed: f, wake: make(chan struct{}, 1), next: next, batch: f.endLocked(), all: f.forAll}
+	c.beats = f.beats - f.joined%f.partsLocked() // which part of the followers this one is in
 	if next < f.next {
 		for i, b := range f.ring {
 			if b.last >= next {
@@ -356,6 +418,7 @@ func (f *feed) join(next uint64) *cursor {
 		}
 	}
 	f.live[c] = struct{}{}
+	f.joined++
 	return c
 }
 
@@ -404,8 +467,8 @@ func (c *cursor) take(most int) (k catch, err error) {
 		size += b.size
 		c.next = b.ends().next
 	}
-	if c.batch == f.endLocked() && c.beats < f.beats {
-		k.beat, c.beats = f.beat, f.beats
+	if c.batch == f.endLocked() && c.beatDueLocked() {
+		k.beat, c.beats, c.all = f.beat, f.beats, f.forAll
 	}
 	if k.empty() {
 		f.parked = append(f.parked, c)

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/unisondb/unisondb/replicator"
+	"github.com/unisondb/unisondb/server/heap"
 )
 
 // options are what the command line says.
@@ -69,6 +70,7 @@ func main() {
 		exit(fmt.Errorf("-run: %w", err))
 	}
 	o.security = strings.Split(security, ",")
+	heap.SetFloor(heap.MaxFloor) // as a hub does
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	exit(measure(ctx, o, os.Stdout))
