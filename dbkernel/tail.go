@@ -135,7 +135,7 @@ func (t *Tail) readDisk(commit uint64, maxBytes int) (Run, error) {
 		return Run{}, fmt.Errorf("%w: LSN %d is committed but not in the log", ErrDamaged, t.next)
 	}
 	t.diskAt = last + 1
-	return Run{First: first, Last: last, Bytes: len(chunk), Records: [][]byte{chunk}}, nil
+	return Run{First: first, Last: last, Bytes: len(chunk), Records: [][]byte{chunk}, chunk: chunk}, nil
 }
 
 func (t *Tail) logError(err error) error {

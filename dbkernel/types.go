@@ -1,6 +1,10 @@
 package dbkernel
 
-import "time"
+import (
+	"time"
+
+	"github.com/unisondb/unisondb/dbkernel/internal/wal"
+)
 
 // Limits of the data model. The unit is bytes.
 const (
@@ -130,6 +134,16 @@ type Run struct {
 	Commit uint64
 	// Live says that the run came from memory and not from the disk.
 	Live bool
+
+	chunk []byte // what Records lie in, if that is this run's alone
+}
+
+// Release gives back the memory of the records, for another run to use. Who may still use
+// one of them, or have handed it on, must not call it; nobody has to.
+func (run Run) Release() {
+	if run.chunk != nil {
+		wal.Recycle(run.chunk)
+	}
 }
 
 // SegmentCopy is a segment of the log that a backup copied.

@@ -78,7 +78,7 @@ func TestPackUnpack(t *testing.T) {
 				t.Fatalf("seed %d: a batch of %d bytes, the limit is %d", seed, b.size, limit)
 			}
 			batches++
-			records, err := u.unpack(decoded(t, b.encodeInPlace()).GetBatches()[0])
+			records, err := u.unpack(decoded(t, b.encodeInPlace(lent{})).GetBatches()[0])
 			for _, rec := range records {
 				got = append(got, rec...)
 			}
@@ -104,7 +104,7 @@ func TestPackUnpack(t *testing.T) {
 func TestPackDoesNotCopyOnePiece(t *testing.T) {
 	piece := slices.Concat(testRecord(1, 50), testRecord(2, 60))
 	p := packer{limit: 1000, emit: func(b batch) error {
-		if m := b.encodeInPlace(); len(m) != 2 || &m[1].ReadOnlyData()[0] != &piece[0] {
+		if m := b.encodeInPlace(lent{}); len(m) != 2 || &m[1].ReadOnlyData()[0] != &piece[0] {
 			t.Error("the records were copied")
 		}
 		return nil

@@ -7,6 +7,8 @@ import (
 	_ "google.golang.org/grpc/encoding/proto" // registers the codec that this one is made of
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/unisondb/unisondb/dbkernel"
 )
 
 // Codec is what gRPC ends that carry replication use: protobuf, but for messages
@@ -120,15 +122,59 @@ func (e *batchEncoder) get(n int) *[]byte {
 	return data
 }
 
-// encodeInPlace encodes a batch around the records, which stay where they are.
-func (b batch) encodeInPlace() encoded {
+// encodeInPlace encodes a batch around the records, which stay where they are, in what was lent.
+func (b batch) encodeInPlace(l lent) encoded {
 	m := make(encoded, 0, 1+len(b.pieces))
 	m = append(m, mem.SliceBuffer(b.appendHead(nil, b.size, 0)))
 	for _, piece := range b.pieces {
-		m = append(m, mem.SliceBuffer(piece))
+		m = append(m, l.slice(piece))
 	}
 	return m
 }
+
+// lent is the memory of a run, which goes back to the log once gRPC has written all
+// messages that are in it.
+type lent struct {
+	records []byte     // empty where the run's memory is others', too
+	all     mem.Buffer // of records
+}
+
+func lend(run dbkernel.Run) lent {
+	if run.Live || len(run.Records) != 1 {
+		return lent{}
+	}
+	records := run.Records[0]
+	return lent{records, mem.NewBuffer(&records, lender{run})}
+}
+
+// slice is a piece of the records as a buffer. Slicing keeps the end of the capacity, which tells
+// where in the records a piece begins.
+func (l lent) slice(piece []byte) mem.Buffer {
+	if l.all == nil {
+		return mem.SliceBuffer(piece)
+	}
+	at := cap(l.records) - cap(piece)
+	return l.all.Slice(at, at+len(piece))
+}
+
+// free ends the borrower's own use.
+func (l lent) free() {
+	if l.all != nil {
+		l.all.Free()
+	}
+}
+
+// lender is the pool that one run's memory returns to.
+type lender struct{ run dbkernel.Run }
+
+// Get implements mem.BufferPool. Nothing is taken from it.
+func (lender) Get(n int) *[]byte {
+	b := make([]byte, n)
+	return &b
+}
+
+// Put implements mem.BufferPool.
+func (l lender) Put(*[]byte) { l.run.Release() }
 
 // free gives the caller's references back.
 func (m encoded) free() { mem.BufferSlice(m).Free() }

@@ -1,6 +1,8 @@
 package replicator
 
 import (
+	"bytes"
+
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -16,7 +18,7 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	switch m := v.(type) {
 	case *dbv1.SourceMessage:
 		if startsWith(data, fieldBatches) {
-			return unmarshalBatches(data.Materialize(), m)
+			return unmarshalBatches(joined(data), m)
 		}
 	case *dbv1.SinkMessage:
 		if len(data) == 1 && unmarshalAck(data[0].ReadOnlyData(), m) {
@@ -24,6 +26,15 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 		}
 	}
 	return c.CodecV2.Unmarshal(data, v)
+}
+
+// joined is a copy of a message. Unlike Materialize, Join doesn't clear the memory that it then fills.
+func joined(data mem.BufferSlice) []byte {
+	pieces := make([][]byte, len(data))
+	for i, b := range data {
+		pieces[i] = b.ReadOnlyData()
+	}
+	return bytes.Join(pieces, nil)
 }
 
 // startsWith reports whether a message begins with a field of bytes. Tags of the fields that are

@@ -228,3 +228,39 @@ func TestCompressedBatchesAreChecked(t *testing.T) {
 		}
 	}
 }
+
+// returned is a pool that notes what comes back.
+type returned struct{ times int }
+
+func (*returned) Get(int) *[]byte { panic("nothing is taken from it") }
+func (r *returned) Put(*[]byte)   { r.times++ }
+
+// TestLentMemory: the pieces of a run are where they were, and its memory goes back once,
+// when the last message that lies in it is freed.
+func TestLentMemory(t *testing.T) {
+	records := make([]byte, 100, 4<<10) // a chunk may have room behind it
+	for i := range records {
+		records[i] = byte(i)
+	}
+	var pool returned
+	l := lent{records, mem.NewBuffer(&records, &pool)}
+	var messages []encoded
+	for _, cut := range [][2]int{{0, 30}, {30, 31}, {31, 100}, {0, 100}} {
+		piece := records[cut[0]:cut[1]]
+		m := batch{first: 1, last: 1, commit: 1, pieces: [][]byte{piece}, size: len(piece)}.encodeInPlace(l)
+		if got := m[len(m)-1].ReadOnlyData(); !bytes.Equal(got, piece) {
+			t.Errorf("records[%d:%d] is sent as %x", cut[0], cut[1], got)
+		}
+		messages = append(messages, m)
+	}
+	l.free()
+	for i, m := range messages {
+		if pool.times != 0 {
+			t.Errorf("the memory went back with %d messages under way", len(messages)-i)
+		}
+		m.free()
+	}
+	if pool.times != 1 {
+		t.Errorf("the memory went back %d times", pool.times)
+	}
+}

@@ -127,6 +127,7 @@ type behind struct {
 	*sender
 	reader Reader // nil before the first step
 	packer packer
+	lent   lent // the run that is being sent
 	level  bool // all that was committed at the last step has been sent
 }
 
@@ -141,11 +142,19 @@ func (b *behind) step(ctx context.Context) error {
 			return &readError{err}
 		}
 		b.reader = reader
-		b.packer = packer{limit: b.most, sent: b.sent.part, emit: func(m batch) error { return b.sendOwn(ctx, m) }}
+		b.packer = packer{limit: b.most, sent: b.sent.part, emit: func(m batch) error { return b.sendOwn(ctx, m, b.lent) }}
+	}
+	held, err := b.turn(ctx)
+	if err != nil {
+		return err
 	}
 	due, cancel := context.WithDeadline(ctx, b.beatDue)
 	defer cancel()
+	began := time.Now()
 	run, err := b.reader.Next(due, batchBytes)
+	if held != nil {
+		b.lanes.leave(held, began)
+	}
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -156,6 +165,8 @@ func (b *behind) step(ctx context.Context) error {
 	default:
 		return &readError{err}
 	}
+	b.lent = lend(run)
+	defer b.lent.free()
 	if err := b.packer.pack(run); err != nil {
 		return err
 	}
@@ -163,6 +174,33 @@ func (b *behind) step(ctx context.Context) error {
 	b.mean.add(run.Bytes, run.Last-run.First+1)
 	b.level = run.Last >= run.Commit
 	return b.beatIfDue()
+}
+
+// turn waits for a lane; nil where it needs none, because it waits for commits like those
+// that are live. Heartbeats go on.
+func (b *behind) turn(ctx context.Context) (*lane, error) {
+	if b.log.Status().CommitLSN < b.sent.next {
+		return nil, nil
+	}
+	for {
+		beat := time.NewTimer(time.Until(b.beatDue))
+		select {
+		case held := <-b.lanes:
+			beat.Stop()
+			if err := b.await(ctx, held.free); err != nil {
+				b.lanes <- held
+				return nil, err
+			}
+			return held, nil
+		case <-beat.C:
+			if err := b.beat(); err != nil {
+				return nil, err
+			}
+		case <-ctx.Done():
+			beat.Stop()
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 func (b *behind) close() {
@@ -173,16 +211,19 @@ func (b *behind) close() {
 
 // sendOwn sends a batch that nobody else is sent. It is compressed where the link
 // is slower than that.
-func (s *sender) sendOwn(ctx context.Context, m batch) error {
-	msg := m.encodeInPlace()
+func (s *sender) sendOwn(ctx context.Context, m batch, l lent) error {
+	msg := m.encodeInPlace(l)
 	if s.zstd && (s.limit != nil || s.link.slow()) {
-		msg = s.packOwn(m, msg)
+		if packed := s.packOwn(m); packed != nil {
+			msg.free()
+			msg = packed
+		}
 	}
 	return s.send(ctx, msg, m.ends())
 }
 
-// packOwn is the batch in its compressed form, or as it was where that doesn't pay.
-func (s *sender) packOwn(m batch, plain encoded) encoded {
+// packOwn is the batch in its compressed form; nil where that doesn't pay.
+func (s *sender) packOwn(m batch) encoded {
 	records := m.pieces[0]
 	if len(m.pieces) > 1 {
 		records = make([]byte, 0, m.size)
@@ -193,7 +234,7 @@ func (s *sender) packOwn(m batch, plain encoded) encoded {
 	if packed := s.encoder.packed(m, records); packed != nil {
 		return encoded{packed}
 	}
-	return plain
+	return nil
 }
 
 // live sends what the feed has, until the follower falls behind.

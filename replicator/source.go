@@ -80,6 +80,7 @@ type Source struct {
 	feeds  feeds
 	acks   *Acks
 	limits rateCaps
+	lanes  lanes
 	sent   sentTotals
 
 	encoder batchEncoder
@@ -105,7 +106,7 @@ func NewSource(o SourceOptions) *Source {
 	o.Heartbeat = min(max(cmp.Or(o.Heartbeat, DefaultHeartbeat), minHeartbeat), maxHeartbeat)
 	s := &Source{o: o, clock: newSteadyClock(o.Clock), followers: make(map[*follower]struct{}), kept: make(map[string]*keptPin)}
 	s.acks, s.encoder.pool = cmp.Or(o.Acks, &Acks{}), bufferPool
-	s.limits.bytesPerSecond = o.FollowerBytesPerSecond
+	s.limits.bytesPerSecond, s.lanes = o.FollowerBytesPerSecond, newLanes()
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s
 }

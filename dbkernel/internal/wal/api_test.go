@@ -98,6 +98,35 @@ func TestLargeGroupsGetTheirOwnSegment(t *testing.T) {
 	})
 }
 
+// TestRecycle gives the memory of each chunk back, spoilt, before the next is read by one
+// of two readers: neither may see it.
+func TestRecycle(t *testing.T) {
+	const last = 400
+	l := manySegments(t, testOptions(newDisk()), last)
+	readers := make([]*Reader, 2)
+	for i := range readers {
+		var err error
+		if readers[i], err = l.NewReader(1); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = readers[i].Close() })
+	}
+	for turn := 0; readers[turn%2].next <= last; turn++ {
+		chunk, first, end, err := readers[turn%2].Next(last, pooledChunk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := bytes.Join(asBytes(records(first, end, 2000)), nil)
+		if !bytes.Equal(chunk, want) {
+			t.Fatalf("LSN %d to %d: %d bytes, expected %d, or others", first, end, len(chunk), len(want))
+		}
+		for i := range chunk[:cap(chunk)] {
+			chunk[:cap(chunk)][i] = 0xFF
+		}
+		Recycle(chunk)
+	}
+}
+
 func TestReader(t *testing.T) {
 	l := manySegments(t, testOptions(newDisk()), 200)
 	for from := uint64(1); from <= 201; from += 20 {

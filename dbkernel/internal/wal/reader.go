@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/unisondb/unisondb/dbkernel/internal/codec"
 	"github.com/unisondb/unisondb/dbkernel/vfs"
@@ -61,7 +62,7 @@ func (r *Reader) leave() error {
 // the LSNs of the first and the last. They are at least one, and take about
 // maxBytes unless one alone is larger. The chunk is nil if there is nothing up
 // to limit yet. Every record's CRC and LSN has been checked. The chunk is the
-// caller's.
+// caller's, who may Recycle it.
 //
 // ErrTrimmed means that trimming has overtaken the reader, ErrTruncated that
 // what it has read was cut off since, codec.ErrCorrupt damage.
@@ -254,14 +255,41 @@ func (c *chunker) fill(n int) error {
 		return damaged(c.r.seg.path, c.off, "LSN %d is missing", c.lsn)
 	}
 	size := max(int64(n), min(int64(c.maxBytes)+frameHeaderLen, left))
-	c.buf, c.in = make([]byte, size), 0
+	c.buf, c.in = chunkMemory(int(size)), 0
 	return readFull(c.r.seg.path, c.r.f, c.buf, c.off)
 }
 
 // chunk is what was gathered, without much memory behind it that isn't used.
 func (c *chunker) chunk() []byte {
 	if c.out < cap(c.buf)/2 {
-		return slices.Clone(c.buf[:c.out])
+		chunk := slices.Clone(c.buf[:c.out])
+		Recycle(c.buf)
+		return chunk
 	}
-	return c.buf[:c.out:c.out]
+	return c.buf[:c.out]
+}
+
+// chunks is memory that chunks were in. Without it one who reads much of the log makes
+// a new heap of garbage every second.
+var chunks sync.Pool // of *[]byte
+
+// pooledChunk is how large a chunk is that is worth keeping, in bytes.
+const pooledChunk = 64 << 10
+
+// chunkMemory is n bytes that may have anything in them.
+func chunkMemory(n int) []byte {
+	if n >= pooledChunk {
+		if buf, ok := chunks.Get().(*[]byte); ok && cap(*buf) >= n {
+			return (*buf)[:n]
+		}
+	}
+	return make([]byte, n)
+}
+
+// Recycle takes back the memory of a chunk that Reader.Next has returned. Nobody may use
+// it any more.
+func Recycle(chunk []byte) {
+	if cap(chunk) >= pooledChunk {
+		chunks.Put(&chunk)
+	}
 }
