@@ -14,7 +14,7 @@ import (
 
 // commitLoop is the committer: the one goroutine that appends. It takes all
 // that is queued, writes it as one group and syncs it; meanwhile the group is put into
-// the memtable in LSN order, and only once both are done lets anyone see it. It starts when
+// the memtable in LSN order. Only once both are done may anyone see it. It starts when
 // a request comes and ends when none is left; what comes meanwhile is the next
 // group, so that groups grow with the load and no timer is needed.
 //
@@ -205,7 +205,7 @@ func (n *Namespace) commitGroup(reqs []*request) {
 		p.finish(err)
 		return
 	}
-	if p.epochs || len(p.accepted) == 1 {
+	if p.epochs || len(p.records) == 1 && p.bytes <= smallRecord {
 		p.finish(n.applySynced(p))
 		return
 	}
@@ -221,9 +221,12 @@ func (n *Namespace) commitGroup(reqs []*request) {
 	}
 }
 
+// smallRecord is one that is applied at once, in bytes.
+const smallRecord = 16 << 10
+
 // applySynced syncs a group and then applies it, here and now. What a new epoch changes is
-// seen at once, so that it must be durable before; and where one writer waits, handing the
-// group to another goroutine takes longer than applying it.
+// seen at once, so that it must be durable before; and handing a small record to another
+// goroutine takes longer than applying it.
 func (n *Namespace) applySynced(p *pending) error {
 	if err := n.syncGroup(); err != nil {
 		n.notWritten(p)

@@ -282,6 +282,9 @@ func TestUnseenUntilSynced(t *testing.T) {
 				t.Errorf("the writer was told %v", err)
 			}
 			unseen("after the sync failed")
+			if end, err := r.n.SnapshotEnd(t.Context()); !errors.Is(err, ErrFrozen) {
+				t.Errorf("the end of a snapshot, with the group in the memtable: %+v, %v", end, err)
+			}
 			point := r.n.point.Load().LSN
 			if err := r.n.Flush(t.Context()); !errors.Is(err, ErrFrozen) {
 				t.Errorf("flush of a frozen namespace: %v", err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -257,10 +258,10 @@ func (n *Namespace) SnapshotEnd(ctx context.Context) (SnapshotEnd, error) {
 	}
 	defer n.release()
 	end := SnapshotEnd{Uploads: map[[16]byte]int64{}}
-	if err := n.inCommitter(ctx, func() { n.settledEnd(&end) }); err != nil {
-		return SnapshotEnd{}, err
-	}
 	var failure error
+	if err := n.inCommitter(ctx, func() { failure = n.settledEnd(&end) }); err != nil || failure != nil {
+		return SnapshotEnd{}, errors.Join(err, failure)
+	}
 	err := n.advanced.wait(ctx, func() bool {
 		if failure = n.ended(); failure != nil || n.commit.Load() >= end.LSN {
 			return true
@@ -277,9 +278,12 @@ func (n *Namespace) SnapshotEnd(ctx context.Context) (SnapshotEnd, error) {
 }
 
 // settledEnd reads what the committer knows between two groups.
-func (n *Namespace) settledEnd(end *SnapshotEnd) {
+func (n *Namespace) settledEnd(end *SnapshotEnd) error {
 	n.syncNow()
 	end.LSN = n.applied.Load()
+	if n.mems.Load().active().last > end.LSN { // a group whose sync failed is in it
+		return n.writable()
+	}
 	end.Epoch = epochAt(*n.epochs.Load(), end.LSN)
 	for id, size := range n.uploads {
 		end.Uploads[id] = size
@@ -290,6 +294,7 @@ func (n *Namespace) settledEnd(end *SnapshotEnd) {
 	for _, m := range n.mems.Load().tables {
 		end.Records += m.records
 	}
+	return nil
 }
 
 // SnapshotCost says roughly what copying the namespace costs, in bytes: by the log,

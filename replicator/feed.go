@@ -52,7 +52,9 @@ type feed struct {
 	log       SourceLog
 	reader    Reader
 	cancel    context.CancelFunc
-	mean      meanRecordBytes // the running goroutine's alone
+	// The running goroutine's alone.
+	mean   meanRecordBytes
+	untold bool // records were read during a round, of which some were told before
 
 	mu     sync.Mutex
 	ring   []*sharedBatch // the newest batches, oldest first, without a gap
@@ -77,8 +79,9 @@ type cursor struct {
 	wake  chan struct{} // holds a token once there is something new
 	batch uint64        // number of the next batch
 	next  uint64        // LSN that comes next
-	beats uint64        // number of the last heartbeat, or of one that stands for it
+	beats uint64        // number of the last heartbeat
 	all   uint64        // number of the last one that was for everybody
+	phase uint64        // which part of the followers this one is in
 }
 
 // errFellBehind: the feed no longer has what the follower needs next.
@@ -122,7 +125,7 @@ func (s *Source) startFeed(namespace string, log SourceLog, next uint64) (*feed,
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	f := &feed{
-		Source: s, namespace: namespace, log: log, reader: reader, cancel: cancel, next: next, beats: maxBeatParts, live: make(map[*cursor]struct{}),
+		Source: s, namespace: namespace, log: log, reader: reader, cancel: cancel, next: next, live: make(map[*cursor]struct{}),
 	}
 	acks := s.acks.enter(namespace)
 	acks.watch(f)
@@ -156,8 +159,11 @@ func (f *feed) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		due = f.nextBeat(due)
 		busy, err := f.untilNextBeat(ctx, due, &p)
+		if now := time.Now(); now.Before(due) {
+			due = now // it was asked for
+		}
 		if err == nil {
-			err = f.announce(ctx, &p, busy)
+			err = f.announce(ctx, busy)
 		}
 		if err != nil {
 			f.end(err)
@@ -193,7 +199,9 @@ func (f *feed) untilNextBeat(ctx context.Context, at time.Time, p *packer) (busy
 	due, stop := context.WithDeadline(unhurried, at)
 	defer stop()
 	for due.Err() == nil {
-		err := f.read(due, p)
+		if !f.untold {
+			err = f.read(due, p)
+		}
 		switch {
 		case err == nil:
 		case due.Err() != nil && errors.Is(err, due.Err()):
@@ -210,11 +218,22 @@ func (f *feed) untilNextBeat(ctx context.Context, at time.Time, p *packer) (busy
 			return busy, nil // it goes with the records
 		}
 		// A heartbeat that is due waits for the end of the round: without its rests a round is a burst.
-		if err := f.round(unhurried, p, f.takeParked()); err != nil {
+		if f.untold, err = f.round(unhurried, f.takeParked(), func() (bool, error) { return f.look(unhurried, p) }); err != nil {
 			return busy, err
+		}
+		if f.beatAsked() {
+			return busy, nil // for what was read meanwhile
 		}
 	}
 	return busy, nil
+}
+
+// look reads what the log has by now, if anything.
+func (f *feed) look(ctx context.Context, p *packer) (found bool, err error) {
+	if f.log.Status().CommitLSN < f.next {
+		return false, nil
+	}
+	return true, f.read(ctx, p)
 }
 
 // ask has a heartbeat made for everybody as soon as the feed has the record, behind which
@@ -263,8 +282,9 @@ func (f *feed) read(ctx context.Context, p *packer) error {
 }
 
 // round tells followers of what is new. Those who are still sending find it
-// themselves: nobody waits for them.
-func (f *feed) round(ctx context.Context, p *packer, parked []*cursor) error {
+// themselves: nobody waits for them. look is asked now and then whether there is more, unless
+// it is nil.
+func (f *feed) round(ctx context.Context, parked []*cursor, look func() (more bool, err error)) (more bool, err error) {
 	apart := min(turn, longestRound/time.Duration(max(1, len(parked))))
 	began := time.Now()
 	for i, c := range parked {
@@ -274,13 +294,15 @@ func (f *feed) round(ctx context.Context, p *packer, parked []*cursor) error {
 		if rest := time.Until(began.Add(time.Duration(told) * apart)); rest >= minRest {
 			pause(ctx, rest)
 		}
-		if told%lookAfter == 0 && f.log.Status().CommitLSN >= f.next {
-			if err := f.read(ctx, p); err != nil {
-				return err
+		if told%lookAfter == 0 && look != nil {
+			found, err := look()
+			if err != nil {
+				return false, err
 			}
+			more = more || found
 		}
 	}
-	return nil
+	return more, nil
 }
 
 // takeParked are those who wait for something new, and don't any more.
@@ -306,10 +328,11 @@ func (f *feed) takeDue() (due []*cursor) {
 	return due
 }
 
-// beatDueLocked: the follower is to be sent the newest heartbeat, once it has all batches.
+// beatDueLocked: since the follower's last heartbeat there was one for everybody, or for its
+// part of the followers: heartbeat n is for those with n + phase = 0 modulo the number of parts.
 func (c *cursor) beatDueLocked() bool {
-	f := c.feed
-	return c.all < f.forAll || f.beats-c.beats >= f.partsLocked()
+	f, parts := c.feed, c.feed.partsLocked()
+	return c.all < f.forAll || (f.beats+c.phase)/parts > (c.beats+c.phase)/parts
 }
 
 // add appends a batch to the ring and drops what is too much.
@@ -357,7 +380,7 @@ func (f *feed) endLocked() uint64 { return f.start + uint64(len(f.ring)) }
 // announce makes a heartbeat: for a part of those who have all batches, or for all where that is asked for.
 // Where many are live and records keep coming, it travels with them: the next round, or else the
 // next heartbeat, is near.
-func (f *feed) announce(ctx context.Context, p *packer, busy bool) error {
+func (f *feed) announce(ctx context.Context, busy bool) error {
 	f.mu.Lock()
 	next := f.next
 	f.mu.Unlock()
@@ -367,7 +390,7 @@ func (f *feed) announce(ctx context.Context, p *packer, busy bool) error {
 	}
 	f.mu.Lock()
 	f.beat, f.beats = encoded{mem.SliceBuffer(m)}, f.beats+1
-	travels := busy && f.partsLocked() == maxBeatParts
+	travels := (busy || f.log.Status().CommitLSN >= next) && f.partsLocked() == maxBeatParts
 	if f.told < f.asked && f.asked < next {
 		f.forAll, f.told, travels = f.beats, next-1, false
 	}
@@ -375,7 +398,8 @@ func (f *feed) announce(ctx context.Context, p *packer, busy bool) error {
 	if travels {
 		return nil
 	}
-	return f.round(ctx, p, f.takeDue())
+	_, err = f.round(ctx, f.takeDue(), nil)
+	return err
 }
 
 // end says that nothing more comes, and why.
@@ -404,8 +428,7 @@ func (f *feed) ended() bool {
 func (f *feed) join(next uint64) *cursor {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := &cursor{feed: f, wake: make(chan struct{}, 1), next: next, batch: f.endLocked(), all: f.forAll}
-	c.beats = f.beats - f.joined%f.partsLocked() // which part of the followers this one is in
+	c := &cursor{feed: f, wake: make(chan struct{}, 1), next: next, batch: f.endLocked(), beats: f.beats, all: f.forAll, phase: f.joined % maxBeatParts}
 	if next < f.next {
 		for i, b := range f.ring {
 			if b.last >= next {

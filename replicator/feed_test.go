@@ -609,6 +609,37 @@ func TestAWaitHasFollowersAskedAtOnce(t *testing.T) {
 	})
 }
 
+// TestHeartbeatsAfterWaits: waits for followers make heartbeats; those that come by themselves
+// don't come later for it. A sink whose source is silent for three of them begins a new stream.
+func TestHeartbeatsAfterWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := replicatortest.NewNetwork()
+		hub, edge := newNode(t, network, "hub"), newNode(t, network, "edge")
+		var acks replicator.Acks
+		hub.acks = &acks
+		hub.serve()
+		l := hub.ownerLog()
+		edge.follow("hub")
+		edge.awaitEqual(l)
+		for range 50 {
+			l.Write([]byte("small"))
+			at := dbkernel.Position{Lineage: lineage, Epoch: 1, LSN: l.Status().LSN}
+			if have, err := acks.WaitReplicated(t.Context(), ns, at, 1); have != 1 || err != nil {
+				t.Fatalf("%d followers, %v", have, err)
+			}
+		}
+		since := hub.source.Followers()[0].Since
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if all := hub.source.Followers(); len(all) != 1 || !all[0].Since.Equal(since) {
+			t.Errorf("after a quiet minute, the stream was up since %v: %+v", since, all)
+		}
+		edge.stop()
+		hub.stop()
+		windDown()
+	})
+}
+
 // wrong is an error if it is.
 func wrong(is bool, format string, args ...any) error {
 	if !is {

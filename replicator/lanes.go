@@ -18,6 +18,8 @@ const (
 	// laneRest is how long a lane rests, as a multiple of what the read took. Under load
 	// reads take longer, and so do the rests.
 	laneRest = 5
+	// maxLaneRest is for logs on a slow disk: while one waits for that, the processor is free.
+	maxLaneRest = 5 * time.Millisecond
 	// laneSlack is how late a read may begin without the next one being later for it:
 	// short sleeps take longer than they should.
 	laneSlack = 2 * time.Millisecond
@@ -38,6 +40,7 @@ func (l lanes) leave(held *lane, began time.Time) {
 	if earliest := began.Add(-laneSlack); begin.Before(earliest) {
 		begin = earliest
 	}
-	held.free = begin.Add((1 + laneRest) * time.Since(began))
+	took := time.Since(began)
+	held.free = begin.Add(took + min(laneRest*took, maxLaneRest))
 	l <- held
 }

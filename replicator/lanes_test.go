@@ -10,7 +10,7 @@ import (
 // want of a shorter sleep makes up for it.
 func TestLaneRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const read = 4 * time.Millisecond
+		const read = time.Millisecond / 2
 		l := make(lanes, 1)
 		held := &lane{}
 		free := func(late time.Duration) time.Duration {

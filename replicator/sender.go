@@ -144,7 +144,7 @@ func (b *behind) step(ctx context.Context) error {
 		b.reader = reader
 		b.packer = packer{limit: b.most, sent: b.sent.part, emit: func(m batch) error { return b.sendOwn(ctx, m, b.lent) }}
 	}
-	held, err := b.turn(ctx)
+	held, err := b.takeLane(ctx)
 	if err != nil {
 		return err
 	}
@@ -176,9 +176,9 @@ func (b *behind) step(ctx context.Context) error {
 	return b.beatIfDue()
 }
 
-// turn waits for a lane; nil where it needs none, because it waits for commits like those
+// takeLane waits for a lane; nil where it needs none, because it waits for commits like those
 // that are live. Heartbeats go on.
-func (b *behind) turn(ctx context.Context) (*lane, error) {
+func (b *behind) takeLane(ctx context.Context) (*lane, error) {
 	if b.log.Status().CommitLSN < b.sent.next {
 		return nil, nil
 	}
@@ -187,9 +187,10 @@ func (b *behind) turn(ctx context.Context) (*lane, error) {
 		select {
 		case held := <-b.lanes:
 			beat.Stop()
-			if err := b.await(ctx, held.free); err != nil {
+			pause(ctx, time.Until(held.free)) // a heartbeat that falls due waits, too: sending with a lane in hand could hold up all
+			if ctx.Err() != nil {
 				b.lanes <- held
-				return nil, err
+				return nil, context.Cause(ctx)
 			}
 			return held, nil
 		case <-beat.C:

@@ -41,7 +41,8 @@ func SetFloor(bytes uint64) {
 func adjust() {
 	mu.Lock()
 	defer mu.Unlock()
-	debug.SetGCPercent(percent(floor, live()))
+	live, scanned := lastCollection()
+	debug.SetGCPercent(percent(floor, live, scanned))
 }
 
 // rearm has it adjusted after each collection, which is when a sentinel is found to be garbage.
@@ -55,17 +56,22 @@ func rearm() {
 // sentinel isn't empty, since all empty values may be one.
 type sentinel struct{ _ [16]byte }
 
-// percent is the GOGC with which a heap grows to the floor.
-func percent(floor, live uint64) int {
-	if live == 0 || floor <= 2*live {
+// minHeap is what the runtime lets a heap grow to with a GOGC of 100, however little is live.
+const minHeap = 4 << 20
+
+// percent is the GOGC with which a heap grows to the floor. A heap may grow by that much of what a
+// collection scans: what is live, and stacks and globals; and to minHeap times it in any case.
+func percent(floor, live, scanned uint64) int {
+	if floor < live+scanned {
 		return defaultPercent
 	}
-	return int((floor - live) * 100 / live)
+	return int(max(defaultPercent, min((floor-live)*100/max(scanned, 1), floor*100/minHeap)))
 }
 
-// live is what the last collection has left, in bytes.
-func live() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(sample)
-	return max(sample[0].Value.Uint64(), 1<<20)
+// lastCollection is what the last collection has left, and what it has scanned, in bytes.
+func lastCollection() (live, scanned uint64) {
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
+	metrics.Read(samples)
+	live = samples[0].Value.Uint64()
+	return live, live + samples[1].Value.Uint64() + samples[2].Value.Uint64()
 }

@@ -9,18 +9,20 @@ import (
 
 func TestPercent(t *testing.T) {
 	for _, c := range []struct {
-		floor, live uint64
-		want        int
+		floor, live, scanned uint64
+		want                 int
 	}{
-		{64 << 20, 0, 100},
-		{64 << 20, 1 << 20, 6300},
-		{64 << 20, 16 << 20, 300},
-		{64 << 20, 32 << 20, 100},
-		{64 << 20, 1 << 30, 100},
-		{0, 1 << 20, 100},
+		{64 << 20, 0, 0, 1600}, // more would let the smallest heap grow beyond the floor
+		{64 << 20, 1 << 20, 1 << 20, 1600},
+		{64 << 20, 16 << 20, 16 << 20, 300},
+		{64 << 20, 16 << 20, 24 << 20, 200},
+		{64 << 20, 32 << 20, 32 << 20, 100},
+		{64 << 20, 1 << 30, 1 << 30, 100},
+		{8 << 20, 0, 0, 200},
+		{0, 1 << 20, 1 << 20, 100},
 	} {
-		if got := percent(c.floor, c.live); got != c.want {
-			t.Errorf("percent(%d, %d) = %d, expected %d", c.floor, c.live, got, c.want)
+		if got := percent(c.floor, c.live, c.scanned); got != c.want {
+			t.Errorf("percent(%d, %d, %d) = %d, expected %d", c.floor, c.live, c.scanned, got, c.want)
 		}
 	}
 }
@@ -48,11 +50,16 @@ func TestFloor(t *testing.T) {
 		}
 	}
 	SetFloor(MaxFloor)
-	eventually("a small heap", func() bool { return goal() >= MaxFloor })
+	const about = MaxFloor / 8
+	small := func() bool { return goal() >= MaxFloor-about && goal() <= MaxFloor+about }
+	if !small() {
+		t.Errorf("at once the goal is %d", goal())
+	}
+	eventually("a small heap", small)
 	large := make([]byte, MaxFloor)
 	eventually("a large heap", func() bool { return gogc() == defaultPercent })
 	runtime.KeepAlive(large)
-	eventually("a small heap again", func() bool { return gogc() > defaultPercent })
+	eventually("a small heap again", small)
 	SetFloor(0)
 	if got := gogc(); got != defaultPercent {
 		t.Errorf("without a floor GOGC is %d", got)

@@ -255,6 +255,9 @@ func (c *chunker) fill(n int) error {
 		return damaged(c.r.seg.path, c.off, "LSN %d is missing", c.lsn)
 	}
 	size := max(int64(n), min(int64(c.maxBytes)+frameHeaderLen, left))
+	if c.buf != nil {
+		Recycle(c.buf) // nothing was gathered in it
+	}
 	c.buf, c.in = chunkMemory(int(size)), 0
 	return readFull(c.r.seg.path, c.r.f, c.buf, c.off)
 }
@@ -273,8 +276,12 @@ func (c *chunker) chunk() []byte {
 // a new heap of garbage every second.
 var chunks sync.Pool // of *[]byte
 
-// pooledChunk is how large a chunk is that is worth keeping, in bytes.
-const pooledChunk = 64 << 10
+// Chunks between these sizes are kept, in bytes: a smaller one isn't worth it, and a larger one,
+// of a large record, would stand for many.
+const (
+	pooledChunk    = 64 << 10
+	maxPooledChunk = 1 << 20
+)
 
 // chunkMemory is n bytes that may have anything in them.
 func chunkMemory(n int) []byte {
@@ -289,7 +296,7 @@ func chunkMemory(n int) []byte {
 // Recycle takes back the memory of a chunk that Reader.Next has returned. Nobody may use
 // it any more.
 func Recycle(chunk []byte) {
-	if cap(chunk) >= pooledChunk {
+	if cap(chunk) >= pooledChunk && cap(chunk) <= maxPooledChunk {
 		chunks.Put(&chunk)
 	}
 }
