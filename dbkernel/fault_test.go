@@ -1,10 +1,13 @@
 package dbkernel
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -209,6 +212,97 @@ func TestSyncErrorFreezes(t *testing.T) {
 			t.Errorf("failing %s, restart and power cut: LSN %d was shown, the log ends at %d: %v", name, last, again, err)
 		}
 	}
+}
+
+// TestAPanicInACommitEndsTheProcess: even where whoever writes would recover from it.
+func TestAPanicInACommitEndsTheProcess(t *testing.T) {
+	const asked = "UNISONDB_TEST_PANIC_IN_A_COMMIT"
+	if os.Getenv(asked) != "" {
+		var armed atomic.Bool
+		fsys := vfs.WithFaults(vfs.NewMem(), vfs.Hooks{Before: func(o vfs.Op) *vfs.Fault {
+			if o.Kind == vfs.OpSyncData && armed.Load() {
+				panic("planted")
+			}
+			return nil
+		}})
+		r := newFaultRun(t, faultOptions(fsys))
+		putKey(t, r.n, "k", "old")
+		armed.Store(true)
+		func() {
+			defer func() { _ = recover() }() // as a door does
+			_, _ = r.n.Write(context.Background(), batchOf([]edit{{kind: editPut, key: "k", value: []byte("new")}}))
+		}()
+		os.Exit(0)
+	}
+	child := exec.Command(os.Args[0], "-test.run=^TestAPanicInACommitEndsTheProcess$")
+	child.Env = append(os.Environ(), asked+"=1")
+	out, err := child.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || !bytes.Contains(out, []byte("commit: planted")) {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}
+
+// TestALeaderCommitsItsOwnGroup: a writer who commits for want of a committer has its answer
+// when its own group is synced, however long those that queued up meanwhile take.
+func TestALeaderCommitsItsOwnGroup(t *testing.T) {
+	type held struct{ reached, release chan struct{} }
+	var syncs [2]held
+	for i := range syncs {
+		syncs[i] = held{make(chan struct{}), make(chan struct{})}
+	}
+	var next atomic.Int32
+	next.Store(int32(len(syncs)))
+	fsys := vfs.WithFaults(vfs.NewMem(), vfs.Hooks{Before: func(o vfs.Op) *vfs.Fault {
+		if o.Kind != vfs.OpSyncData {
+			return nil
+		}
+		if i := int(next.Add(1)) - 1; i < len(syncs) {
+			close(syncs[i].reached)
+			<-syncs[i].release
+		}
+		return nil
+	}})
+	r := newFaultRun(t, faultOptions(fsys))
+	defer func() {
+		if err := r.db.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	putKey(t, r.n, "k", "old")
+
+	next.Store(0)
+	write := func(key string) <-chan error {
+		wrote := make(chan error, 1)
+		go func() {
+			_, err := r.n.Write(context.Background(), batchOf([]edit{{kind: editPut, key: key, value: []byte("new")}}))
+			wrote <- err
+		}()
+		return wrote
+	}
+	answered := func(who string, wrote <-chan error) {
+		t.Helper()
+		select {
+		case err := <-wrote:
+			if err != nil {
+				t.Errorf("%s: %v", who, err)
+			}
+		case <-time.After(time.Minute):
+			t.Errorf("%s has no answer", who)
+		}
+	}
+	first := write("first")
+	<-syncs[0].reached
+	second := write("second")
+	eventually(t, "a second writer in the queue", func() bool { return r.n.queue.len() == 1 })
+	close(syncs[0].release)
+	<-syncs[1].reached
+	answered("the first writer", first)
+	if v, _, err := r.n.Get([]byte("second")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("what isn't synced is seen: %q, %v", v.Data, err)
+	}
+	close(syncs[1].release)
+	answered("the second writer", second)
 }
 
 // TestUnseenUntilSynced holds a group's sync up. The group is in the memtable by then,

@@ -61,8 +61,8 @@ func (r *request) finish(err error) {
 	r.done <- struct{}{}
 }
 
-// queue collects requests while the committer is busy. The committer is a
-// goroutine that is there only while there is something to do.
+// queue collects requests while the committer is busy. The committer is there only
+// while there is something to do: a writer for its own group, or else a goroutine.
 type queue struct {
 	mu      sync.Mutex
 	waiting []*request
@@ -94,9 +94,7 @@ func (q *queue) len() int {
 func (q *queue) take() []*request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) == 0 {
-		q.running = false
-		q.waiting = nil
+	if q.overLocked() {
 		return nil
 	}
 	n, bytes := 0, 0
@@ -110,6 +108,21 @@ func (q *queue) take() []*request {
 	group := q.waiting[:n:n]
 	q.waiting = q.waiting[n:]
 	return group
+}
+
+// over reports whether nothing is left, so that the committer ends.
+func (q *queue) over() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.overLocked()
+}
+
+func (q *queue) overLocked() bool {
+	if len(q.waiting) > 0 {
+		return false
+	}
+	q.running, q.waiting = false, nil
+	return true
 }
 
 // withdraw takes a request back that the committer has not taken yet.
@@ -132,11 +145,15 @@ func (n *Namespace) submit(ctx context.Context, r *request) error {
 	q := &n.queue
 	q.mu.Lock()
 	q.waiting = append(q.waiting, r)
-	if !q.running {
-		q.running = true
+	first := !q.running
+	q.running = true
+	q.mu.Unlock()
+	switch {
+	case first && r.control == nil:
+		n.leadGroup()
+	case first:
 		n.wg.Go(n.commitLoop)
 	}
-	q.mu.Unlock()
 	select {
 	case <-r.done:
 	case <-ctx.Done():
