@@ -130,7 +130,7 @@ func TestEncodedLaidEndToEnd(t *testing.T) {
 // TestCursorAheadOfTheFeed: a follower that has more than the feed has encoded is sent
 // nothing twice.
 func TestCursorAheadOfTheFeed(t *testing.T) {
-	f := &feed{Source: &Source{encoder: batchEncoder{pool: bufferPool}}, next: 5, live: make(map[*cursor]struct{})}
+	f := &feed{Source: &Source{encoder: batchEncoder{pool: bufferPool}}, ring: ring{next: 5}, live: make(map[*cursor]struct{})}
 	add := func(lsns ...uint64) {
 		b := batch{first: lsns[0], last: lsns[len(lsns)-1], commit: 20}
 		for _, lsn := range lsns {

@@ -58,8 +58,11 @@ func (s *sharedBatch) encoding(zstd bool) mem.Buffer {
 
 // pack compresses the batch, where that pays.
 func (s *sharedBatch) pack() {
-	s.packed = s.enc.packed(s.batch, s.plain.ReadOnlyData()[s.head:])
+	s.packed = s.enc.packed(s.batch, s.records())
 }
+
+// records are those of the batch, uncompressed.
+func (s *sharedBatch) records() []byte { return s.plain.ReadOnlyData()[s.head:] }
 
 // reachesBack reports whether the batch has the record as a whole, or its
 // first part.

@@ -6,14 +6,14 @@ import "testing"
 // as there are parts, the parts are about as large, and stay so after one for everybody.
 func TestHeartbeatsAreSpread(t *testing.T) {
 	const followers = 1000
-	f := &feed{Source: &Source{}, next: 1, live: make(map[*cursor]struct{})}
+	f := &feed{Source: &Source{}, ring: ring{next: 1}, live: make(map[*cursor]struct{})}
 	for range followers {
 		f.join(1)
 	}
 	told := func() (n int) {
 		for c := range f.live {
 			if c.beatDueLocked() {
-				c.beats, c.all = f.beats, f.forAll
+				c.had.number, c.had.all = f.beats.number, f.beats.forAll
 				n++
 			}
 		}
@@ -22,23 +22,23 @@ func TestHeartbeatsAreSpread(t *testing.T) {
 	for turn := range 3 {
 		all := 0
 		for range maxBeatParts {
-			f.beats++
+			f.beats.number++
 			n := told()
 			if n != followers/maxBeatParts {
-				t.Errorf("turn %d: heartbeat %d is for %d followers", turn, f.beats, n)
+				t.Errorf("turn %d: heartbeat %d is for %d followers", turn, f.beats.number, n)
 			}
 			all += n
 		}
 		if all != followers {
 			t.Errorf("turn %d: %d followers were told", turn, all)
 		}
-		f.beats++
-		f.forAll = f.beats
+		f.beats.number++
+		f.beats.forAll = f.beats.number
 		if n := told(); n != followers {
 			t.Errorf("a heartbeat for everybody is for %d followers", n)
 		}
-		for f.beats%maxBeatParts != 0 { // to where the next turn begins
-			f.beats++
+		for f.beats.number%maxBeatParts != 0 { // to where the next turn begins
+			f.beats.number++
 			told()
 		}
 	}
@@ -47,7 +47,7 @@ func TestHeartbeatsAreSpread(t *testing.T) {
 			f.leave(c)
 		}
 	}
-	f.beats++
+	f.beats.number++
 	if n := told(); n != 1 {
 		t.Error("the last follower isn't told")
 	}

@@ -88,6 +88,9 @@ func (s *rateCaps) leave(nodeID string) {
 
 // pause waits for a time, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -188,6 +188,7 @@ func (b *behind) takeLane(ctx context.Context) (*lane, error) {
 		case held := <-b.lanes:
 			beat.Stop()
 			pause(ctx, time.Until(held.free)) // a heartbeat that falls due waits, too: sending with a lane in hand could hold up all
+			giveWay(ctx, b.log, laneSlack)
 			if ctx.Err() != nil {
 				b.lanes <- held
 				return nil, context.Cause(ctx)
