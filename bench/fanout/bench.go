@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -178,6 +179,12 @@ func (p *process) do(c command) (a answer, err error) {
 	return a, nil
 }
 
+// stop ends a child before the measurement does.
+func (b *bench) stop(p *process) error {
+	b.children = slices.DeleteFunc(b.children, func(c *process) bool { return c == p })
+	return p.stop()
+}
+
 func (p *process) stop() error {
 	if err := p.in.Close(); err != nil {
 		return err
@@ -197,10 +204,14 @@ func (b *bench) target() target {
 
 // load is what writing at an offered rate came to.
 type load struct {
-	offered, written int
-	took             time.Duration
-	puts             []time.Duration // sorted
-	cpu              time.Duration   // of this process
+	took time.Duration
+	puts []time.Duration
+	cpu  time.Duration // of this process
+}
+
+// add adds what another time came to.
+func (l *load) add(more load) {
+	l.took, l.puts, l.cpu = l.took+more.took, append(l.puts, more.puts...), l.cpu+more.cpu
 }
 
 // write puts values at a rate for a time; each begins with a marker and the
@@ -226,7 +237,6 @@ func (b *bench) write(ctx context.Context, rate int, length time.Duration) (l lo
 			break
 		}
 		time.Sleep(time.Until(due))
-		l.offered++
 		select {
 		case work <- struct{}{}:
 		default: // a second's work is waiting: this one is lost
@@ -235,7 +245,7 @@ func (b *bench) write(ctx context.Context, rate int, length time.Duration) (l lo
 	l.took = time.Since(began)
 	close(work)
 	wg.Wait()
-	l.cpu, l.written, l.puts = cpuTime()-cpu, len(l.puts), sortedCopy(l.puts)
+	l.cpu = cpuTime() - cpu
 	return l, errors.Join(failed, ctx.Err())
 }
 

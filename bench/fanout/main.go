@@ -3,7 +3,7 @@
 // figures beside their budgets, which are design ratios: a figure on a machine that does
 // something else at the same time says little.
 //
-//	go run ./bench/fanout              all of it, in about two and a half minutes
+//	go run ./bench/fanout              all of it, in about five minutes
 //	go run ./bench/fanout -run fan-out -security mtls -cpuprofile hub.prof
 package main
 

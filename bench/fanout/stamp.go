@@ -70,29 +70,43 @@ func upTo(i int) time.Duration {
 
 func (h *histogram) add(d time.Duration) { h.counts[step(d)].Add(1) }
 
-// take returns the number of samples and some quantiles, and begins anew.
-func (h *histogram) take() (s samples) {
-	var counts [histogramSteps]uint64
-	for i := range counts {
-		counts[i] = h.counts[i].Swap(0)
-		s.N += counts[i]
+// take returns what was counted, and begins anew.
+func (h *histogram) take() samples {
+	s := make(samples, len(h.counts))
+	for i := range h.counts {
+		s[i] = h.counts[i].Swap(0)
 	}
-	at := func(q float64) time.Duration {
-		left := uint64(q * float64(s.N))
-		for i, n := range counts {
-			if n > left {
-				return upTo(i)
-			}
-			left -= n
-		}
-		return 0
-	}
-	s.P50, s.P99, s.P999 = at(0.5), at(0.99), at(0.999)
 	return s
 }
 
-// samples are what a histogram came to.
-type samples struct {
-	N              uint64
-	P50, P99, P999 time.Duration
+// samples are what a histogram came to: how many there are in each step.
+type samples []uint64
+
+// add adds those of another time.
+func (s *samples) add(more samples) {
+	if *s == nil {
+		*s = make(samples, len(more))
+	}
+	for i, n := range more {
+		(*s)[i] += n
+	}
+}
+
+func (s samples) count() (n uint64) {
+	for _, c := range s {
+		n += c
+	}
+	return n
+}
+
+// quantile is the upper end of the step that a share of the samples doesn't exceed.
+func (s samples) quantile(q float64) time.Duration {
+	left := uint64(q * float64(s.count()))
+	for i, n := range s {
+		if n > left {
+			return upTo(i)
+		}
+		left -= n
+	}
+	return 0
 }
