@@ -6,8 +6,6 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"google.golang.org/grpc/test/bufconn"
 )
 
 // Network connects nodes in memory and breaks on demand.
@@ -19,7 +17,7 @@ type Network struct {
 	Rate int
 
 	mu        sync.Mutex
-	listeners map[string]*bufconn.Listener
+	listeners map[string]*listener
 	conns     map[*conn]struct{}
 	blocked   map[way]bool
 	changed   chan struct{} // closed and replaced when blocked changes
@@ -31,7 +29,7 @@ type way struct{ from, to string }
 // NewNetwork makes a network without nodes.
 func NewNetwork() *Network {
 	return &Network{
-		listeners: make(map[string]*bufconn.Listener), conns: make(map[*conn]struct{}),
+		listeners: make(map[string]*listener), conns: make(map[*conn]struct{}),
 		blocked: make(map[way]bool), changed: make(chan struct{}),
 	}
 }
@@ -40,7 +38,7 @@ func NewNetwork() *Network {
 func (n *Network) Listen(address string) net.Listener {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	l := bufconn.Listen(256 << 10)
+	l := newListener(address)
 	n.listeners[address] = l
 	return l
 }
@@ -67,7 +65,7 @@ func (n *Network) dial(ctx context.Context, from, address string) (net.Conn, err
 	if l == nil {
 		return nil, fmt.Errorf("nobody listens at %q", address)
 	}
-	inner, err := l.DialContext(ctx)
+	inner, err := l.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -233,6 +231,9 @@ func (c *conn) travel(w way) error {
 
 // wait waits unless the connection is closed, which ends everything on it at once.
 func (c *conn) wait(d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
