@@ -142,6 +142,9 @@ func (q *queue) withdraw(r *request) bool {
 // that ends takes the request back if it is still waiting; once the committer
 // has it the answer is awaited, so that the caller always learns the outcome.
 func (n *Namespace) submit(ctx context.Context, r *request) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	q := &n.queue
 	q.mu.Lock()
 	q.waiting = append(q.waiting, r)

@@ -130,7 +130,8 @@ func (f *feed) untilNextBeat(ctx context.Context, at time.Time, p *packer) (busy
 	for {
 		if parked := f.takeParked((*cursor).lacksLocked); len(parked) > 0 {
 			// A heartbeat that is due waits for the end of the round: without its rests a round is a burst.
-			err = f.round(unhurried, parked, func() error { return f.look(unhurried, p) })
+			// Hurrying ends its rests, not its looks, which don't wait.
+			err = f.round(unhurried, parked, func() error { return f.look(ctx, p) })
 		} else {
 			err = f.read(due, p)
 		}

@@ -87,10 +87,9 @@ func (f *feed) beatWanted() bool {
 	return f.beats.wanted(f.ring.next)
 }
 
-// announce makes a heartbeat, in place of so many that have fallen due: for a part of those who have all batches
-// for each, or for all where that is asked for.
-// Where many are live and records keep coming, it travels with them: the next round, or else the
-// next heartbeat, is near.
+// announce makes a heartbeat in place of so many that have fallen due: for the parts of those who
+// have all batches whose turn it is, or for all where that is asked for. Where many are live and
+// records keep coming, it travels with them: the next round, or else the next heartbeat, is near.
 func (f *feed) announce(ctx context.Context, fallen uint64, busy bool) error {
 	f.mu.Lock()
 	next := f.ring.next

@@ -27,9 +27,9 @@ const (
 const giveWayShare = 2
 
 // round tells followers of what is new. Those who are still sending find it
-// themselves: nobody waits for them. While records are being made durable nobody is told, so that a
-// commit finds the processor idle each time it comes back from the disk. look is called now and then, to
-// read what there is by then, unless it is nil.
+// themselves: nobody waits for them. While records are being made durable nobody is told, as far as
+// giveWayShare lets it, so that a commit finds the processor idle each time it comes back from the
+// disk. look is called now and then, to read what there is by then, unless it is nil.
 func (f *feed) round(ctx context.Context, parked []*cursor, look func() error) (failed error) {
 	apart := min(turn, longestRound/time.Duration(max(1, len(parked))))
 	began, gave := time.Now(), time.Duration(0)

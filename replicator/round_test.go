@@ -73,6 +73,9 @@ type scriptedReader struct {
 }
 
 func (r *scriptedReader) Next(ctx context.Context, _ int) (run dbkernel.Run, err error) {
+	if ctx.Err() != nil { // a reader may look at that first
+		return run, ctx.Err()
+	}
 	end, changed, failed := r.log.state()
 	for end < r.next {
 		select {
@@ -98,10 +101,10 @@ func (r *scriptedReader) Close()     {}
 
 // scriptedFeed runs a feed of a scripted log for so many live followers, each of which hands what it
 // takes to took.
-func scriptedFeed(t *testing.T, log *scriptedLog, heartbeat time.Duration, followers int, took func(follower int, k catch)) (end func()) {
+func scriptedFeed(t *testing.T, log *scriptedLog, heartbeat time.Duration, followers int, took func(follower int, k catch)) (f *feed, end func()) {
 	s := NewSource(SourceOptions{NodeID: "hub", Heartbeat: heartbeat})
 	ctx, cancel := context.WithCancel(t.Context())
-	f := &feed{Source: s, log: log, reader: &scriptedReader{log: log, next: 1}, cancel: cancel, ring: ring{next: 1}, live: make(map[*cursor]struct{})}
+	f = &feed{Source: s, log: log, reader: &scriptedReader{log: log, next: 1}, cancel: cancel, ring: ring{next: 1}, live: make(map[*cursor]struct{})}
 	var all sync.WaitGroup
 	for i := range followers {
 		c := f.join(1)
@@ -121,7 +124,7 @@ func scriptedFeed(t *testing.T, log *scriptedLog, heartbeat time.Duration, follo
 		})
 	}
 	all.Go(func() { f.run(ctx) })
-	return func() {
+	return f, func() {
 		cancel()
 		all.Wait()
 		s.Close()
@@ -135,7 +138,7 @@ func TestReadDuringARound(t *testing.T) {
 		const followers = 2 * lookAfter
 		log := newScriptedLog()
 		var got [followers]uint64
-		end := scriptedFeed(t, log, maxHeartbeat, followers, func(i int, k catch) { got[i] = k.ends(reach{}).next - 1 })
+		_, end := scriptedFeed(t, log, maxHeartbeat, followers, func(i int, k catch) { got[i] = k.ends(reach{}).next - 1 })
 		synctest.Wait()
 		log.commit(1)
 		time.Sleep(lookAfter / 2 * turn)
@@ -152,13 +155,50 @@ func TestReadDuringARound(t *testing.T) {
 	})
 }
 
+// TestHurriedDuringARound: somebody waits for followers while a round is under way in which a heartbeat has
+// fallen due already. The round goes on without rests, and reads on; all are told.
+func TestHurriedDuringARound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const followers = 1000
+		log := newScriptedLog()
+		var got [followers]uint64
+		var beats [followers]int
+		f, end := scriptedFeed(t, log, minHeartbeat, followers, func(i int, k catch) {
+			got[i] = k.ends(reach{got[i] + 1, 0}).next - 1
+			if k.beat != nil {
+				beats[i]++
+			}
+		})
+		synctest.Wait()
+		log.commit(1)
+		time.Sleep(longestRound / 2)
+		log.commit(2)
+		time.Sleep(2 * lookAfter * turn) // it has been read
+		clear(beats[:])
+		log.commit(3)
+		f.ask(2)
+		time.Sleep(longestRound)
+		synctest.Wait()
+		if f.ended() {
+			t.Fatalf("the feed has ended: %v", f.err)
+		}
+		for i, lsn := range got {
+			if lsn < 2 || beats[i] == 0 {
+				t.Errorf("follower %d has come as far as LSN %d, with %d heartbeats", i, lsn, beats[i])
+				break
+			}
+		}
+		end()
+	})
+}
+
 // TestFeedEndsDuringARound: where the log can't be read in the middle of a round all followers
 // learn it, those who hadn't been told yet, too.
 func TestFeedEndsDuringARound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newScriptedLog()
 		var told atomic.Int32
-		end := scriptedFeed(t, log, maxHeartbeat, 4*lookAfter, func(int, catch) { told.Add(1) })
+		_, end := scriptedFeed(t, log, maxHeartbeat, 4*lookAfter, func(int, catch) { told.Add(1) })
 		synctest.Wait()
 		log.commit(1)
 		time.Sleep(lookAfter / 2 * turn)
@@ -182,7 +222,7 @@ func TestHeartbeatsGoOnUnderLoad(t *testing.T) {
 		var last [followers]time.Time
 		var longest [followers]time.Duration
 		var beats [followers]int
-		end := scriptedFeed(t, log, DefaultHeartbeat, followers, func(i int, k catch) {
+		_, end := scriptedFeed(t, log, DefaultHeartbeat, followers, func(i int, k catch) {
 			if k.beat == nil {
 				return
 			}
