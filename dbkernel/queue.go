@@ -138,9 +138,9 @@ func (q *queue) withdraw(r *request) bool {
 	return false
 }
 
-// submit hands a request to the committer and waits for its answer. A context
-// that ends takes the request back if it is still waiting; once the committer
-// has it the answer is awaited, so that the caller always learns the outcome.
+// submit hands a request to the committer, which may be the caller, and waits for its answer. With a
+// context that has ended nothing is begun. One that ends takes the request back if it is still
+// waiting; once the committer has it the answer is awaited, so that the caller always learns the outcome.
 func (n *Namespace) submit(ctx context.Context, r *request) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -11,8 +11,8 @@ import (
 // apart at least: so sending to many takes a share of the machine and leaves commits the rest,
 // and what is committed meanwhile travels in the same messages, which cost about as much however
 // little they carry. Both figures were found with 100 and 1,000 followers on two cores. For few
-// followers the rests are too short to be taken; longestRound bounds what many add to the
-// visibility of a write.
+// followers the rests are too short to be taken; longestRound bounds what the rests of many add to
+// the visibility of a write.
 const (
 	turn         = 76 * time.Microsecond
 	longestRound = 76 * time.Millisecond
@@ -23,7 +23,8 @@ const (
 )
 
 // giveWayShare bounds for how long a round gives way to commits: one part in so many of the time that it
-// has taken. So the first ones are told at once in any case, and all of them where commits never end.
+// has taken. So the first followers are told at once in any case, and the others are told even where
+// commits never end.
 const giveWayShare = 2
 
 // round tells followers of what is new. Those who are still sending find it
