@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -509,6 +510,13 @@ func TestFuturesEnd(t *testing.T) {
 	}
 }
 
+// standing is a Raft that comes no further by itself.
+type standing struct{ applied, term uint64 }
+
+func (s *standing) AppliedIndex() uint64 { return s.applied }
+func (s *standing) CurrentTerm() uint64  { return s.term }
+func (s *standing) LastIndex() uint64    { return s.applied }
+
 // TestSnapshotFromThePast: a snapshot that is older than what a hub has is answered, and not installed.
 func TestSnapshotFromThePast(t *testing.T) {
 	_, far := raft.NewInmemTransportWithTimeout("far", patience)
@@ -520,23 +528,72 @@ func TestSnapshotFromThePast(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	applied := func() uint64 { return 10 }
-	l.applied.Store(&applied)
-	for index, installed := range map[uint64]bool{9: false, 10: false, 11: true} {
+	memory := raft.NewInmemStore()
+	l.serve(&intake{raft: &standing{applied: 10, term: 3}, stores: &Stores{Log: memory, Stable: memory, Snapshots: &shelf{}}})
+	for q, installed := range map[position]bool{{9, 3}: false, {10, 3}: false, {10, 4}: false, {11, 3}: true, {9, 2}: true} {
 		data := strings.NewReader("state")
 		answered := make(chan error, 1)
 		var resp raft.InstallSnapshotResponse
 		go func() {
-			answered <- far.InstallSnapshot("near/1", "near", &raft.InstallSnapshotRequest{LastLogIndex: index, Size: 5, Term: 3}, &resp, data)
+			answered <- far.InstallSnapshot("near/1", "near", &raft.InstallSnapshotRequest{LastLogIndex: q.index, Size: 5, Term: q.term}, &resp, data)
 		}()
-		if installed {
+		if installed { // or refused: by Raft
 			rpc := <-l.Consumer()
 			rpc.Respond(&raft.InstallSnapshotResponse{}, nil)
 		}
-		if err := <-answered; err != nil || resp.Success == installed || !installed && (data.Len() > 0 || resp.Term != 3) {
-			t.Errorf("index %d: %+v, %v; %d bytes weren't read", index, resp, err, data.Len())
+		if err := <-answered; err != nil || resp.Success == installed || !installed && (data.Len() > 0 || resp.Term != q.term) {
+			t.Errorf("index %d, term %d: %+v, %v; %d bytes weren't read", q.index, q.term, resp, err, data.Len())
 		}
 	}
+}
+
+// TestOneQuestionAfterTheOther: a question is judged by what Raft knows when all before it are answered, and one that Raft never
+// takes is answered, too.
+func TestOneQuestionAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, far := raft.NewInmemTransportWithTimeout("far", patience)
+		_, near := raft.NewInmemTransportWithTimeout("near", patience)
+		far.Connect("near", near)
+		memory := raft.NewInmemStore()
+		r := &standing{applied: 8, term: 3}
+		l := newLink(near)
+		l.serve(&intake{raft: r, stores: &Stores{Log: memory, Stable: memory, Snapshots: &shelf{}}})
+		answers := make(chan error, 1)
+		send := func() {
+			answers <- far.AppendEntries("near/1", "near", &raft.AppendEntriesRequest{Term: 3}, &raft.AppendEntriesResponse{})
+		}
+		go send()
+		first := <-l.Consumer()
+		var resp raft.InstallSnapshotResponse
+		skipped := make(chan error, 1)
+		go func() {
+			skipped <- far.InstallSnapshot("near/1", "near", &raft.InstallSnapshotRequest{LastLogIndex: 9, Term: 3}, &resp, strings.NewReader(""))
+		}()
+		synctest.Wait()
+		r.applied = 9
+		first.Respond(&raft.AppendEntriesResponse{}, nil)
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		select {
+		case <-l.Consumer():
+			t.Error("a snapshot that was older when Raft took it")
+		default:
+		}
+		if err := <-skipped; err != nil || !resp.Success {
+			t.Errorf("the snapshot: %+v, %v", resp, err)
+		}
+
+		go send()
+		synctest.Wait()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-answers; !errors.Is(err, raft.ErrTransportShutdown) {
+			t.Errorf("a question at the end: %v", err)
+		}
+	})
 }
 
 // TestAddressLater: a hub that was alone gets a raft address, and others join it; without the address

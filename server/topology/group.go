@@ -133,6 +133,9 @@ func (g *Group) open() (err error) {
 			err = errors.Join(err, g.stores.close())
 		}
 	}()
+	if err := g.stores.trim(); err != nil {
+		return err
+	}
 	if err := g.stores.load(g.machine); err != nil {
 		return err
 	}
@@ -162,8 +165,7 @@ func (g *Group) openRaft() error {
 	if err != nil {
 		return fmt.Errorf("starting the control plane: %w: check the disk below %s", err, g.o.Dir)
 	}
-	applied := g.raft.AppliedIndex
-	g.link.applied.Store(&applied)
+	g.link.serve(&intake{raft: g.raft, stores: g.stores})
 	return nil
 }
 
@@ -192,9 +194,6 @@ func (g *Group) config() *raft.Config {
 	}
 	if g.o.TrailingLogs > 0 {
 		c.TrailingLogs = g.o.TrailingLogs
-		// A follower whose answers were lost may be ahead of what the leader knows by all messages that can be under
-		// way, and has to have kept the entry before them: else it is sent a snapshot that is older than its log.
-		c.MaxAppendEntries = int(min(uint64(c.MaxAppendEntries), max(1, c.TrailingLogs/4)))
 	}
 	return c
 }

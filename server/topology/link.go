@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -18,8 +17,6 @@ type link struct {
 	raft.Transport
 	named bool // the transport below takes targets with the member's id
 	rpcs  chan raft.RPC
-	// applied is how far this hub has come; nil: it isn't known yet.
-	applied atomic.Pointer[func() uint64]
 
 	mu     sync.Mutex
 	heard  map[raft.ServerID]heard
@@ -42,42 +39,44 @@ type heard struct {
 
 func newLink(t raft.Transport) *link {
 	_, named := t.(*network)
-	l := &link{Transport: t, named: named, rpcs: make(chan raft.RPC), heard: make(map[raft.ServerID]heard), stop: make(chan struct{})}
-	l.wg.Go(l.forward)
-	return l
+	return &link{Transport: t, named: named, rpcs: make(chan raft.RPC), heard: make(map[raft.ServerID]heard), stop: make(chan struct{})}
 }
 
-// forward passes on what other hubs ask.
-func (l *link) forward() {
-	for {
-		select {
-		case rpc := <-l.Transport.Consumer():
-			if l.skipSnapshot(rpc) {
-				continue
-			}
-			if !l.deliver(rpc) {
-				rpc.Respond(nil, raft.ErrTransportShutdown)
+// serve passes on what other hubs ask, from here on until Close.
+func (l *link) serve(in *intake) {
+	l.wg.Go(func() {
+		for {
+			select {
+			case rpc := <-l.Transport.Consumer():
+				l.pass(in, rpc)
+			case <-l.stop:
 				return
 			}
-		case <-l.stop:
+		}
+	})
+}
+
+// pass has one question answered, before it returns: so what Raft has applied isn't less when it takes a
+// question than when that was judged by it.
+func (l *link) pass(in *intake, rpc raft.RPC) {
+	asked := raft.RPC{Command: rpc.Command, Reader: rpc.Reader}
+	switch q := rpc.Command.(type) {
+	case *raft.AppendEntriesRequest:
+		asked.Command = in.takable(q)
+	case *raft.InstallSnapshotRequest:
+		if in.has(q) {
+			l.wg.Go(func() { skip(rpc, q) })
 			return
 		}
 	}
-}
-
-// skipSnapshot answers a snapshot that is older than what this hub has, and says whether it was one. Raft
-// would install it, and lose what lies between it and the start of the log, for which this hub has given its word.
-func (l *link) skipSnapshot(rpc raft.RPC) bool {
-	q, ok := rpc.Command.(*raft.InstallSnapshotRequest)
-	applied := l.applied.Load()
-	if !ok || applied == nil || (*applied)() < q.LastLogIndex {
-		return false
+	answers := make(chan raft.RPCResponse, 1)
+	asked.RespChan = answers
+	if !l.deliver(asked) {
+		rpc.Respond(nil, raft.ErrTransportShutdown)
+		return
 	}
-	l.wg.Go(func() {
-		_, err := io.Copy(io.Discard, rpc.Reader) // the connection goes on behind it
-		rpc.Respond(&raft.InstallSnapshotResponse{RPCHeader: q.RPCHeader, Term: q.Term, Success: err == nil}, err)
-	})
-	return true
+	a := in.finished(asked.Command, <-answers) // Raft answers whatever it has taken, also while it shuts down
+	rpc.Respond(a.Response, a.Error)
 }
 
 func (l *link) deliver(rpc raft.RPC) bool {

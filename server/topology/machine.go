@@ -88,7 +88,8 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	return frozen{m.state.Load(), m.version}, nil
 }
 
-// Restore implements raft.FSM.
+// Restore implements raft.FSM. A snapshot that is older than the state, which the disk may have noted as
+// agreed on beyond what Raft knows of at its start, takes nothing back.
 func (m *machine) Restore(r io.ReadCloser) error {
 	defer r.Close() //nolint:errcheck // it was read
 	s, _, err := readSnapshot(r)
@@ -96,7 +97,9 @@ func (m *machine) Restore(r io.ReadCloser) error {
 		m.giveUp(fmt.Errorf("a snapshot of the control plane: %w", err))
 		return err
 	}
-	m.set(s)
+	if s.Index > m.state.Load().Index {
+		m.set(s)
+	}
 	return nil
 }
 

@@ -31,8 +31,7 @@ type RecoverOptions struct {
 // Recover makes the hubs in Peers the group, offline. Everything that this hub's log holds counts as agreed
 // on, also what may never have been; what others alone had is lost. What was there is copied
 // first, beside the directory, and a refusal changes nothing. It is done on one hub, the one whose log is
-// longest, and those that are to come back join it with empty directories; or on all that are in
-// Peers, with the same Peers.
+// longest; those that are to come back join it with empty directories.
 func Recover(o RecoverOptions) (backup string, err error) {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
@@ -79,11 +78,15 @@ func (r *recovery) replay(s *Stores) error {
 	if err != nil {
 		return err
 	}
+	snapshot, err := s.snapshot() // which may end with an entry that no state shows
+	if err != nil {
+		return err
+	}
 	first, err := s.Log.FirstIndex()
 	if err != nil {
 		return err
 	}
-	for i := max(r.state.Load().Index+1, first); i <= last && i > 0 && r.problem() == nil; i++ {
+	for i := max(r.state.Load().Index+1, snapshot.Index+1, first); i <= last && i > 0 && r.problem() == nil; i++ {
 		var l raft.Log
 		if err := s.Log.GetLog(i, &l); err != nil {
 			return fmt.Errorf("entry %d of the control plane's log: %w", i, err)

@@ -75,18 +75,16 @@ func (s *Stores) close() error {
 // and the log up to where it was noted. So a hub that starts without a leader knows what it
 // knew, up to the last moments. Raft goes on from the snapshot; the machine skips what it has.
 func (s *Stores) load(m *machine) error {
-	list, err := s.Snapshots.List()
+	snapshot, err := s.snapshot()
 	if err != nil {
-		return fmt.Errorf("reading the control plane's snapshots: %w", err)
+		return err
 	}
-	from := uint64(0)
-	if len(list) > 0 {
-		state, err := s.read(list[0].ID)
+	if snapshot.ID != "" {
+		state, err := s.read(snapshot.ID)
 		if err != nil {
-			return fmt.Errorf("the control plane's newest snapshot (%s): %w", list[0].ID, err)
+			return fmt.Errorf("the control plane's newest snapshot (%s): %w", snapshot.ID, err)
 		}
 		m.set(state)
-		from = list[0].Index
 	}
 	upTo, err := s.Stable.GetUint64(keyApplied)
 	if err != nil && !isNotFound(err) {
@@ -96,12 +94,50 @@ func (s *Stores) load(m *machine) error {
 	if err != nil {
 		return err
 	}
-	for i := from + 1; i <= min(upTo, last) && m.problem() == nil; i++ {
+	for i := snapshot.Index + 1; i <= min(upTo, last) && m.problem() == nil; i++ {
 		var l raft.Log
 		if err := s.Log.GetLog(i, &l); err != nil {
 			return fmt.Errorf("entry %d of the control plane's log: %w", i, err)
 		}
 		m.Apply(&l)
+	}
+	return nil
+}
+
+// snapshot is the newest one; zero: there is none.
+func (s *Stores) snapshot() (raft.SnapshotMeta, error) {
+	list, err := s.Snapshots.List()
+	if err != nil {
+		return raft.SnapshotMeta{}, fmt.Errorf("reading the control plane's snapshots: %w", err)
+	}
+	if len(list) == 0 {
+		return raft.SnapshotMeta{}, nil
+	}
+	return *list[0], nil
+}
+
+// trim removes the entries up to the newest snapshot from the log, unless the snapshot's own last entry is among them. They are
+// from before it was installed, and may never have been agreed on: Raft leaves them there, where this hub would find
+// them as a leader, and send them to who is behind.
+func (s *Stores) trim() error {
+	snapshot, err := s.snapshot()
+	if err != nil {
+		return err
+	}
+	var last raft.Log
+	err = s.Log.GetLog(snapshot.Index, &last)
+	if err == nil && last.Term == snapshot.Term {
+		return nil
+	}
+	if err != nil && !errors.Is(err, raft.ErrLogNotFound) {
+		return err
+	}
+	first, err := s.Log.FirstIndex()
+	if err != nil || first == 0 || first > snapshot.Index {
+		return err
+	}
+	if err := s.Log.DeleteRange(first, snapshot.Index); err != nil {
+		return fmt.Errorf("removing the entries before a snapshot from the control plane's log: %w", err)
 	}
 	return nil
 }

@@ -217,8 +217,6 @@ type archive struct {
 	before  map[position]uint64 // term
 }
 
-type position struct{ index, term uint64 }
-
 func newArchive() *archive {
 	return &archive{entries: map[position]raft.Log{}, before: map[position]uint64{}}
 }
@@ -264,6 +262,14 @@ func (l archived) StoreLogs(es []*raft.Log) error {
 		}
 	}
 	return nil
+}
+
+// DeleteRange implements raft.LogStore. The store in memory miscounts when it is empty, as it is behind a snapshot.
+func (l archived) DeleteRange(from, to uint64) error {
+	if last, err := l.LastIndex(); err != nil || last == 0 {
+		return err
+	}
+	return l.InmemStore.DeleteRange(from, to)
 }
 
 // last is the position of an index in the hub's log.
