@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,6 +22,7 @@ type feed struct {
 	reader    Reader
 	cancel    context.CancelFunc
 	mean      meanRecordBytes // the running goroutine's alone
+	telling   atomic.Bool     // a round is under way
 
 	mu     sync.Mutex
 	ring   ring
@@ -82,6 +84,14 @@ func (s *Source) startFeed(namespace string, log SourceLog, next uint64) (*feed,
 		s.acks.leave(namespace, acks)
 	})
 	return f, nil
+}
+
+// telling reports whether the live followers of a namespace are being told of something.
+func (s *Source) telling(namespace string) bool {
+	s.feeds.mu.Lock()
+	defer s.feeds.mu.Unlock()
+	f := s.feeds.byName[namespace]
+	return f != nil && f.telling.Load()
 }
 
 // leave ends a follower's time as a live one. The last one ends the feed.

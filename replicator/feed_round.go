@@ -34,8 +34,10 @@ const giveWayShare = 2
 func (f *feed) round(ctx context.Context, parked []*cursor, look func() error) (failed error) {
 	apart := min(turn, longestRound/time.Duration(max(1, len(parked))))
 	began, gave := time.Now(), time.Duration(0)
+	f.telling.Store(true)
+	defer f.telling.Store(false)
 	for i, c := range parked {
-		gave += giveWay(ctx, f.log, time.Since(began)/giveWayShare-gave)
+		gave += giveWay(ctx, f.committing, time.Since(began)/giveWayShare-gave)
 		signal(c.wake)
 		runtime.Gosched() // it, and whoever else can run, goes first
 		told := i + 1
@@ -49,20 +51,22 @@ func (f *feed) round(ctx context.Context, parked []*cursor, look func() error) (
 	return failed
 }
 
-// giveWay waits while records are being made durable, for about most at most, and answers how long it
-// has. It asks in intervals: one more who is woken at the end of a commit would be in the way of
+// giveWay waits while others are busy whose work comes first, for about most at most, and answers how long
+// it has. It asks in intervals: one more who is woken at the end of a commit would be in the way of
 // those who wait for its answer.
-func giveWay(ctx context.Context, log SourceLog, most time.Duration) (gave time.Duration) {
-	if most < minRest || !committing(log) {
+func giveWay(ctx context.Context, busy func() bool, most time.Duration) (gave time.Duration) {
+	if most < minRest || !busy() {
 		return 0
 	}
 	began := time.Now()
-	for gave < most && ctx.Err() == nil && committing(log) {
+	for gave < most && ctx.Err() == nil && busy() {
 		pause(ctx, minRest)
 		gave = time.Since(began)
 	}
 	return gave
 }
+
+func (f *feed) committing() bool { return committing(f.log) }
 
 // committing reports whether the log has records that nobody may see yet.
 func committing(log SourceLog) bool {

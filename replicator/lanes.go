@@ -17,11 +17,11 @@ type lane struct{ free time.Time } // when the next read may begin
 const (
 	// laneRest is how long a lane rests, in quarters of what the read took. Under load
 	// reads take longer, and so do the rests.
-	laneRest = 22
+	laneRest = 21
 	// maxLaneRest is for logs on a slow disk: while one waits for that, the processor is free.
 	maxLaneRest = 5 * time.Millisecond
 	// laneSlack is how late a read may begin without the next one being later for it:
-	// short sleeps take longer than they should. So long it also gives way to a commit.
+	// short sleeps take longer than they should. So long it also gives way to a commit, and to a round.
 	laneSlack = 2 * time.Millisecond
 )
 

@@ -279,14 +279,14 @@ func TestRoundGivesWay(t *testing.T) {
 			t.Errorf("beside a commit that doesn't end a round took %v", took)
 		}
 		const most = 50 * time.Millisecond
-		if gave := giveWay(t.Context(), log, most); gave < most || gave > most+minRest {
+		if gave := giveWay(t.Context(), f.committing, most); gave < most || gave > most+minRest {
 			t.Errorf("gave way for %v instead of %v", gave, most)
 		}
 		time.AfterFunc(most/2, func() { log.commit(1) })
-		if gave := giveWay(t.Context(), log, most); gave < most/2 || gave > most/2+minRest {
+		if gave := giveWay(t.Context(), f.committing, most); gave < most/2 || gave > most/2+minRest {
 			t.Errorf("gave way for %v to a commit of %v", gave, most/2)
 		}
-		if gave := giveWay(t.Context(), log, most); gave != 0 {
+		if gave := giveWay(t.Context(), f.committing, most); gave != 0 {
 			t.Errorf("gave way for %v to nothing", gave)
 		}
 	})

@@ -188,7 +188,7 @@ func (b *behind) takeLane(ctx context.Context) (*lane, error) {
 		case held := <-b.lanes:
 			beat.Stop()
 			pause(ctx, time.Until(held.free)) // a heartbeat that falls due waits, too: sending with a lane in hand could hold up all
-			giveWay(ctx, b.log, laneSlack)
+			giveWay(ctx, b.liveFirst, laneSlack)
 			if ctx.Err() != nil {
 				b.lanes <- held
 				return nil, context.Cause(ctx)
@@ -204,6 +204,10 @@ func (b *behind) takeLane(ctx context.Context) (*lane, error) {
 		}
 	}
 }
+
+// liveFirst reports whether writers or those who are live wait for the processor: a commit is under way, or
+// the round that tells of it.
+func (b *behind) liveFirst() bool { return committing(b.log) || b.telling(b.follower.namespace) }
 
 func (b *behind) close() {
 	if b.reader != nil {
