@@ -15,9 +15,9 @@ type lanes chan *lane
 type lane struct{ free time.Time } // when the next read may begin
 
 const (
-	// laneRest is how long a lane rests, in quarters of what the read took. Under load
+	// laneRest is how long a lane rests, in times of what the read took. Under load
 	// reads take longer, and so do the rests.
-	laneRest = 21
+	laneRest = 5
 	// maxLaneRest is for logs on a slow disk: while one waits for that, the processor is free.
 	maxLaneRest = 5 * time.Millisecond
 	// laneSlack is how late a read may begin without the next one being later for it:
@@ -41,6 +41,6 @@ func (l lanes) leave(held *lane, began time.Time) {
 		begin = earliest
 	}
 	took := time.Since(began)
-	held.free = begin.Add(took + min(laneRest*took/4, maxLaneRest))
+	held.free = begin.Add(took + min(laneRest*took, maxLaneRest))
 	l <- held
 }

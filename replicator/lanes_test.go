@@ -24,9 +24,9 @@ func TestLaneRests(t *testing.T) {
 			return (<-l).free.Sub(began)
 		}
 		for _, c := range []struct{ late, want time.Duration }{
-			{0, (4+laneRest)*read/4 - laneSlack}, // it has been free since the beginning of time
-			{laneSlack / 2, (4+laneRest)*read/4 - laneSlack/2},
-			{time.Hour, (4+laneRest)*read/4 - laneSlack},
+			{0, (1+laneRest)*read - laneSlack}, // it has been free since the beginning of time
+			{laneSlack / 2, (1+laneRest)*read - laneSlack/2},
+			{time.Hour, (1+laneRest)*read - laneSlack},
 		} {
 			if got := free(c.late); got != c.want {
 				t.Errorf("a read that was %v late: free %v after it began, expected %v", c.late, got, c.want)

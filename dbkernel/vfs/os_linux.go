@@ -69,7 +69,7 @@ func skip(bufs [][]byte, n int) [][]byte {
 
 // SyncData makes content durable, and the length where it changed (fdatasync).
 func (f *osFile) SyncData() error {
-	return f.fail("fdatasync", control(f.rc, unix.Fdatasync))
+	return f.fail("fdatasync", control(f.rc, promptly(unix.Fdatasync)))
 }
 
 // Allocate reserves blocks with fallocate, or by writing zeros on a file
