@@ -2,6 +2,7 @@ package topology
 
 import (
 	"bytes"
+	"io"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -284,6 +285,24 @@ func TestNothingIsTakenBack(t *testing.T) {
 			t.Errorf("what comes next: %+v; index %d, %v", a, state.Index, names(state.Namespaces))
 		}
 	})
+}
+
+// TestSnapshotOfTheSameIndex: a recovery changes who is in the group and no index, and those who take its snapshot
+// learn it.
+func TestSnapshotOfTheSameIndex(t *testing.T) {
+	before := then(t, NewState(), Begin{lin(0xc1)}).at(10)
+	m := newMachine("")
+	m.set(before)
+	recovered, err := before.withHubs([]Hub{{ID: "b", Instance: "i-b", Raft: raftAddress("b"), GRPC: grpcAddress("b"), Voter: true, ReadsUpTo: newest}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Restore(io.NopCloser(bytes.NewReader(snapshotOf(t, recovered)))); err != nil {
+		t.Fatal(err)
+	}
+	if hubs := m.state.Load().Hubs; len(hubs) != 1 || hubs["b"] == nil {
+		t.Errorf("the hubs are %v", hubs)
+	}
 }
 
 // TestReplayBehindAGap: a recovery doesn't look for entries that a snapshot has taken the place of.

@@ -97,7 +97,7 @@ func (m *machine) Restore(r io.ReadCloser) error {
 		m.giveUp(fmt.Errorf("a snapshot of the control plane: %w", err))
 		return err
 	}
-	if s.Index > m.state.Load().Index {
+	if s.Index >= m.state.Load().Index { // Recover changes who is in the group, and no index
 		m.set(s)
 	}
 	return nil
