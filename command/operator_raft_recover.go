@@ -30,7 +30,7 @@ func (c *operatorRaftRecoverCommand) spec() spec {
 		synopsis: "Let a group go on that lost most hubs",
 		about: "For a group that has lost most of its voting hubs for good, so that none can lead. It makes the hubs that -peers names the group, in the data directory of a hub that is stopped; no node is asked. " +
 			"Use the hub whose log reaches furthest ('operator raft list-peers -stale' on each says how far it is). What only lost hubs knew of is lost; what this one's log holds counts as agreed on. " +
-			"What was there is copied first, beside it. Then start the hub; the others that are named either get the same treatment with the same -peers, or join with an empty raft directory. Data of namespaces isn't touched.",
+			"What was there is copied first, beside it. Name that hub alone, start it, and let the others join it with empty raft directories. Several are for hubs whose logs end with the same entry: each gets the same treatment with the same -peers. Data of namespaces isn't touched.",
 		examples: []string{
 			"unisondb operator raft recover -data-dir=/var/lib/unisondb -peers=hub-a",
 			"unisondb operator raft recover -data-dir=data -peers=a,b=10.1.1.2:4002",

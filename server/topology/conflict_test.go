@@ -2,6 +2,7 @@ package topology
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"slices"
 	"testing"
@@ -55,6 +56,15 @@ func (s script) append(term uint64, prev position, commit uint64, entries ...*ra
 // install sends a snapshot, whose state has the namespaces that are named.
 func (s script) install(term uint64, at position, namespaces ...string) raft.InstallSnapshotResponse {
 	s.Helper()
+	a, err := s.tryInstall(term, at, namespaces...)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return a
+}
+
+func (s script) tryInstall(term uint64, at position, namespaces ...string) (raft.InstallSnapshotResponse, error) {
+	s.Helper()
 	state := then(s, NewState(), Begin{lin(0xc1)})
 	var servers []raft.Server
 	for _, id := range []string{"a", "b", "far"} {
@@ -70,11 +80,9 @@ func (s script) install(term uint64, at position, namespaces ...string) raft.Ins
 		Configuration: raft.EncodeConfiguration(raft.Configuration{Servers: servers}), ConfigurationIndex: 3,
 	}
 	var a raft.InstallSnapshotResponse
-	if err := s.InstallSnapshot(s.hub.id, raft.ServerAddress(s.hub.o.Address), q, &a, bytes.NewReader(data)); err != nil {
-		s.Fatal(err)
-	}
+	err := s.InstallSnapshot(s.hub.id, raft.ServerAddress(s.hub.o.Address), q, &a, bytes.NewReader(data))
 	synctest.Wait()
-	return a
+	return a, err
 }
 
 // entry makes a namespace, at a position.
@@ -122,7 +130,7 @@ func TestConflictBehindASnapshot(t *testing.T) {
 }
 
 // TestOtherHistory: a leader that has something else than what a hub has applied isn't followed, where the hub can tell. Raft's rules keep
-// it from coming to that, but not an operator who recovers two hubs that differ.
+// it from coming to that, but not an operator who recovers two hubs that differ. It is Raft that refuses; what comes before it must leave it the comparison.
 func TestOtherHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript(t, nil)
@@ -259,6 +267,65 @@ func TestEntriesBelowASnapshot(t *testing.T) {
 		s.store(s.entry(122, 5, "kept"), s.entry(123, 5, "lost")) // as when it had ended in between
 		s.hub.start(t)
 		if got := s.logged(200); len(got) > 0 {
+			t.Errorf("after the start: %v", got)
+		}
+	})
+}
+
+// stuckLog is a log that, for a while, nothing can be removed from.
+type stuckLog struct {
+	raft.LogStore
+	stuck error
+}
+
+func (l *stuckLog) DeleteRange(from, to uint64) error {
+	if l.stuck != nil {
+		return l.stuck
+	}
+	return l.LogStore.DeleteRange(from, to)
+}
+
+// TestEntriesThatCannotBeRemoved: a hub that can't remove the entries below a snapshot takes nothing until it can.
+func TestEntriesThatCannotBeRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &stuckLog{}
+		s := newScript(t, func(o *Options) { log.LogStore, o.Stores.Log = o.Stores.Log, log })
+		defer s.hub.crash(t)
+		s.install(3, position{117, 3})
+		s.append(3, position{117, 3}, 117, s.entry(118, 3, "before"))
+		s.append(4, position{118, 3}, 117, s.entry(119, 4, "lost"))
+		log.stuck = errors.New("the disk is full")
+		for range 2 {
+			if a, err := s.tryInstall(5, position{130, 5}); err == nil {
+				t.Errorf("with what it can't remove: %+v", a)
+			}
+		}
+		log.stuck = nil
+		a := s.append(5, position{130, 5}, 131, s.entry(131, 5, "kept"))
+		if got, want := s.logged(200), []position{{131, 5}}; !a.Success || !slices.Equal(got, want) {
+			t.Errorf("once it can: %+v, log %v", a, got)
+		}
+	})
+}
+
+// TestEntriesBehindASnapshotThatPart: entries that follow another one than a snapshot's last aren't there after a start, and
+// no recovery counts them as agreed on.
+func TestEntriesBehindASnapshotThatPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t, nil)
+		defer func() { s.hub.crash(t) }()
+		s.install(5, position{118, 5})
+		s.hub.crash(t)
+		s.store(s.entry(119, 4, "lost"), s.entry(120, 4, "lost, too"))
+		r := &recovery{machine: newMachine("")}
+		if err := r.replay(s.hub.stores); err != nil || len(r.state.Load().Namespaces) != 0 {
+			t.Errorf("recovered: %v; %v", err, names(r.state.Load().Namespaces))
+		}
+		if got := s.logged(200); len(got) != 2 {
+			t.Errorf("looking at it has changed the log: %v", got)
+		}
+		s.hub.start(t)
+		if got := s.logged(200); len(got) != 0 {
 			t.Errorf("after the start: %v", got)
 		}
 	})

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 )
 
@@ -529,7 +530,7 @@ func TestSnapshotFromThePast(t *testing.T) {
 		}
 	}()
 	memory := raft.NewInmemStore()
-	l.serve(&intake{raft: &standing{applied: 10, term: 3}, stores: &Stores{Log: memory, Stable: memory, Snapshots: &shelf{}}})
+	l.serve(&intake{raft: &standing{applied: 10, term: 3}, stores: &Stores{Log: memory, Stable: memory, Snapshots: &shelf{}}, log: hclog.NewNullLogger()})
 	for q, installed := range map[position]bool{{9, 3}: false, {10, 3}: false, {10, 4}: false, {11, 3}: true, {9, 2}: true} {
 		data := strings.NewReader("state")
 		answered := make(chan error, 1)
@@ -557,7 +558,7 @@ func TestOneQuestionAfterTheOther(t *testing.T) {
 		memory := raft.NewInmemStore()
 		r := &standing{applied: 8, term: 3}
 		l := newLink(near)
-		l.serve(&intake{raft: r, stores: &Stores{Log: memory, Stable: memory, Snapshots: &shelf{}}})
+		l.serve(&intake{raft: r, stores: &Stores{Log: memory, Stable: memory, Snapshots: &shelf{}}, log: hclog.NewNullLogger()})
 		answers := make(chan error, 1)
 		send := func() {
 			answers <- far.AppendEntries("near/1", "near", &raft.AppendEntriesRequest{Term: 3}, &raft.AppendEntriesResponse{})

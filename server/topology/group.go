@@ -133,7 +133,7 @@ func (g *Group) open() (err error) {
 			err = errors.Join(err, g.stores.close())
 		}
 	}()
-	if err := g.stores.trim(); err != nil {
+	if err := g.stores.settle(); err != nil {
 		return err
 	}
 	if err := g.stores.load(g.machine); err != nil {
@@ -165,7 +165,7 @@ func (g *Group) openRaft() error {
 	if err != nil {
 		return fmt.Errorf("starting the control plane: %w: check the disk below %s", err, g.o.Dir)
 	}
-	g.link.serve(&intake{raft: g.raft, stores: g.stores})
+	g.link.serve(&intake{raft: g.raft, stores: g.stores, log: newSparse(g.log)})
 	return nil
 }
 

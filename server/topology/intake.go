@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 )
 
@@ -16,6 +17,8 @@ type intake struct {
 	// installed is the last entry of the snapshot that Raft has installed since its start. Where its log had another
 	// one at that index, it goes on comparing with that.
 	installed position
+	untrimmed bool // the log still has what that snapshot has taken the place of
+	log       hclog.Logger
 }
 
 // position is an index of the log, and the term of its entry.
@@ -61,17 +64,31 @@ func (in *intake) has(q *raft.InstallSnapshotRequest) bool {
 }
 
 // skip answers a snapshot that isn't needed.
-func skip(rpc raft.RPC, q *raft.InstallSnapshotRequest) {
+func (in *intake) skip(rpc raft.RPC, q *raft.InstallSnapshotRequest) {
 	_, err := io.Copy(io.Discard, rpc.Reader) // the connection goes on behind it
-	rpc.Respond(&raft.InstallSnapshotResponse{RPCHeader: q.RPCHeader, Term: q.Term, Success: err == nil}, err)
+	term := in.raft.CurrentTerm()             // which may have passed meanwhile
+	rpc.Respond(&raft.InstallSnapshotResponse{RPCHeader: q.RPCHeader, Term: max(term, q.Term), Success: err == nil && term <= q.Term}, err)
 }
 
 // finished is Raft's answer to a request once all of it is done, also what Raft leaves undone.
 func (in *intake) finished(request any, a raft.RPCResponse) raft.RPCResponse {
 	q, ok := request.(*raft.InstallSnapshotRequest)
 	if r, answered := a.Response.(*raft.InstallSnapshotResponse); ok && answered && r.Success {
-		in.installed = position{q.LastLogIndex, q.LastLogTerm}
-		a.Error = in.stores.trim()
+		in.installed, in.untrimmed = position{q.LastLogIndex, q.LastLogTerm}, true
+		a.Error = in.trim()
 	}
 	return a
+}
+
+// trim does what is left to do of the last installation. Until it is done nothing else is taken.
+func (in *intake) trim() error {
+	if !in.untrimmed {
+		return nil
+	}
+	err := in.stores.trim(in.installed)
+	in.untrimmed = err != nil
+	if err != nil {
+		in.log.Error("the control plane's log can't be brought in line with a snapshot: it is tried again; check the disk", "error", err)
+	}
+	return err
 }

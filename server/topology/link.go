@@ -59,13 +59,17 @@ func (l *link) serve(in *intake) {
 // pass has one question answered, before it returns: so what Raft has applied isn't less when it takes a
 // question than when that was judged by it.
 func (l *link) pass(in *intake, rpc raft.RPC) {
+	if err := in.trim(); err != nil {
+		rpc.Respond(nil, err)
+		return
+	}
 	asked := raft.RPC{Command: rpc.Command, Reader: rpc.Reader}
 	switch q := rpc.Command.(type) {
 	case *raft.AppendEntriesRequest:
 		asked.Command = in.takable(q)
 	case *raft.InstallSnapshotRequest:
 		if in.has(q) {
-			l.wg.Go(func() { skip(rpc, q) })
+			l.wg.Go(func() { in.skip(rpc, q) })
 			return
 		}
 	}

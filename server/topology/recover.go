@@ -31,7 +31,8 @@ type RecoverOptions struct {
 // Recover makes the hubs in Peers the group, offline. Everything that this hub's log holds counts as agreed
 // on, also what may never have been; what others alone had is lost. What was there is copied
 // first, beside the directory, and a refusal changes nothing. It is done on one hub, the one whose log is
-// longest; those that are to come back join it with empty directories.
+// longest, with that hub alone as its peer; the others join it with empty directories. Several peers are for
+// hubs whose logs end with the same entry: each is recovered with the same Peers.
 func Recover(o RecoverOptions) (backup string, err error) {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
@@ -81,6 +82,13 @@ func (r *recovery) replay(s *Stores) error {
 	snapshot, err := s.snapshot() // which may end with an entry that no state shows
 	if err != nil {
 		return err
+	}
+	apart, err := s.partsBehind(position{snapshot.Index, snapshot.Term})
+	if err != nil {
+		return err
+	}
+	if apart {
+		last = snapshot.Index
 	}
 	first, err := s.Log.FirstIndex()
 	if err != nil {
@@ -144,6 +152,9 @@ func (r *recovery) plan(owner identity, peers []Peer) error {
 
 // run writes the new group.
 func (r *recovery) run(s *Stores, owner identity, log hclog.Logger) error {
+	if err := s.settle(); err != nil {
+		return err
+	}
 	_, t := raft.NewInmemTransport(nowhere)
 	c := raft.DefaultConfig()
 	c.LocalID = serverID(owner.NodeID, owner.InstanceID)

@@ -116,28 +116,60 @@ func (s *Stores) snapshot() (raft.SnapshotMeta, error) {
 	return *list[0], nil
 }
 
-// trim removes the entries up to the newest snapshot from the log, unless the snapshot's own last entry is among them. They are
-// from before it was installed, and may never have been agreed on: Raft leaves them there, where this hub would find
-// them as a leader, and send them to who is behind.
-func (s *Stores) trim() error {
+// settle has the log go with the newest snapshot, before Raft reads either.
+func (s *Stores) settle() error {
 	snapshot, err := s.snapshot()
 	if err != nil {
 		return err
 	}
+	at := position{snapshot.Index, snapshot.Term}
+	if err := s.trim(at); err != nil {
+		return err
+	}
+	apart, err := s.partsBehind(at)
+	if err != nil || !apart {
+		return err
+	}
+	last, err := s.Log.LastIndex()
+	if err != nil {
+		return err
+	}
+	return s.remove(at.index+1, last)
+}
+
+// trim removes the entries up to a snapshot from the log, unless the snapshot's own last entry is among them. They are
+// from before it was installed, and may never have been agreed on: Raft leaves them there, where this hub would find
+// them as a leader, and send them to who is behind.
+func (s *Stores) trim(at position) error {
 	var last raft.Log
-	err = s.Log.GetLog(snapshot.Index, &last)
-	if err == nil && last.Term == snapshot.Term {
+	err := s.Log.GetLog(at.index, &last)
+	if err == nil && last.Term == at.term {
 		return nil
 	}
 	if err != nil && !errors.Is(err, raft.ErrLogNotFound) {
 		return err
 	}
 	first, err := s.Log.FirstIndex()
-	if err != nil || first == 0 || first > snapshot.Index {
+	if err != nil || first == 0 || first > at.index {
 		return err
 	}
-	if err := s.Log.DeleteRange(first, snapshot.Index); err != nil {
-		return fmt.Errorf("removing the entries before a snapshot from the control plane's log: %w", err)
+	return s.remove(first, at.index)
+}
+
+// partsBehind says whether what the log has behind a snapshot follows another entry than the snapshot's last one, and so
+// was never agreed on: terms don't fall within a log.
+func (s *Stores) partsBehind(at position) (bool, error) {
+	var next raft.Log
+	err := s.Log.GetLog(at.index+1, &next)
+	if errors.Is(err, raft.ErrLogNotFound) {
+		return false, nil
+	}
+	return err == nil && next.Term < at.term, err
+}
+
+func (s *Stores) remove(first, last uint64) error {
+	if err := s.Log.DeleteRange(first, last); err != nil {
+		return fmt.Errorf("removing entries %d to %d, which a snapshot has taken the place of, from the control plane's log: %w", first, last, err)
 	}
 	return nil
 }
